@@ -1,0 +1,6 @@
+"""``python -m geoforecast``."""
+
+from geoforecast.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,284 @@
+"""The project directory: every path in it, its lock, its history, safe writing.
+
+All verbs meet here and nowhere else. Whatever is written goes beside its target,
+is fsynced and renamed, so a process killed at any moment leaves a project that the
+next command can read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime as dt
+import json
+import os
+import re
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from geoforecast import __version__
+from geoforecast.errors import ProjectError, SettingsError
+from geoforecast.settings import read_settings_file, resolve_settings
+
+SETTINGS_FILE = "geoforecast.toml"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclasses.dataclass(frozen=True)
+class Project:
+    """A project directory and the places in it.
+
+    Attributes:
+        root: the directory; it need not exist before the first verb writes.
+    """
+
+    root: Path
+
+    @property
+    def settings_path(self) -> Path:
+        return self.root / SETTINGS_FILE
+
+    @property
+    def cube_path(self) -> Path:
+        return self.root / "cube.zarr"
+
+    @property
+    def scenes_path(self) -> Path:
+        return self.root / "scenes.csv"
+
+    @property
+    def history_path(self) -> Path:
+        return self.root / "history.jsonl"
+
+    def run_dir(self, run: str) -> Path:
+        return self.root / "runs" / checked_name(run)
+
+    def forecast_dir(self, run: str, init: str) -> Path:
+        return self.root / "forecasts" / checked_name(run) / checked_name(init)
+
+    def validation_dir(self, run: str) -> Path:
+        return self.root / "validation" / checked_name(run)
+
+    def settings(self, section: str, **given: Any) -> Any:
+        """The settings of one section; see settings.resolve_settings."""
+        return resolve_settings(section, given, file_values=read_settings_file(self.settings_path))
+
+    def inputs(self) -> tuple[str, ...]:
+        """`inputs` of [stack] in geoforecast.toml, relative to the project directory."""
+        raw = read_settings_file(self.settings_path).get("stack", {}).get("inputs", ())
+        items = (raw,) if isinstance(raw, str) else tuple(raw)
+        return tuple(str(self.root / item) for item in items)
+
+    def ensure_writable(self) -> None:
+        """Create the directory if needed and prove that it can be written to.
+
+        Raises:
+            ProjectError: it cannot be created or written.
+        """
+        probe = self.root / f".write-{uuid.uuid4().hex}"
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise ProjectError(
+                f"The project {self.root} cannot be written to ({error.strerror}).",
+                remedy="Change its permissions, or choose another place with -p.",
+            ) from error
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the project alone while something in it changes.
+
+        Raises:
+            ProjectError: another command holds it.
+        """
+        self.ensure_writable()
+        lock = FileLock(self.root / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise ProjectError(
+                f"Another geoforecast command is working on {self.root}.",
+                remedy="Wait for it to end, or use another project with -p.",
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def open_project(path: str | os.PathLike[str] | None = None) -> Project:
+    """The project at a path, or the nearest one above the current folder.
+
+    Args:
+        path: the project directory; None looks for geoforecast.toml in the current
+            folder and its parents, and falls back on the current folder.
+    """
+    if path is not None:
+        root = Path(path).expanduser()
+        if root.exists() and not root.is_dir():
+            raise ProjectError(f"{root} is a file, not a project directory.", remedy="Check -p.")
+        return Project(root)
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / SETTINGS_FILE).is_file():
+            return Project(folder)
+    return Project(here)
+
+
+def checked_name(name: str) -> str:
+    """A run or init name that is safe as a folder name.
+
+    Raises:
+        SettingsError: it holds anything but letters, digits, dot, dash, underscore.
+    """
+    if not NAME.fullmatch(name):
+        raise SettingsError(
+            f"'{name}' cannot be a name.",
+            remedy="Use letters, digits, '.', '_' and '-', beginning with a letter or digit.",
+        )
+    return name
+
+
+@contextlib.contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """A temporary path beside ``target`` that takes its place when the block ends well.
+
+    Works for a file or a directory. On an error the temporary path is removed and
+    ``target`` stays as it was. Leftovers of killed processes are removed first.
+
+    Args:
+        target: the path to create or replace.
+    Yields:
+        The path to write; its suffix equals that of ``target``.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{target.stem}-writing-"
+    for leftover in target.parent.glob(f"{prefix}*{target.suffix}"):
+        _remove(leftover)
+    temporary = target.parent / f"{prefix}{uuid.uuid4().hex[:8]}{target.suffix}"
+    try:
+        yield temporary
+        _sync(temporary)
+        if target.is_dir() and temporary.is_dir():
+            # A directory cannot be renamed over a full one: step aside, then remove.
+            old = target.parent / f".{target.stem}-old-{uuid.uuid4().hex[:8]}{target.suffix}"
+            os.rename(target, old)
+            os.rename(temporary, target)
+            _remove(old)
+        else:
+            os.replace(temporary, target)
+        _sync_entry(target.parent)
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+def recover(target: Path) -> None:
+    """Put back a directory whose replacement was cut short between its two renames."""
+    olds = sorted(target.parent.glob(f".{target.stem}-old-*{target.suffix}"))
+    for old in olds:
+        if target.exists():
+            _remove(old)
+        else:
+            os.rename(old, target)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON in one atomic step; NaN becomes null."""
+    with replacing(path) as temporary:
+        text = json.dumps(plain(content), indent=2, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def plain(value: Any) -> Any:
+    """A value made of JSON types: dataclasses, paths, numpy scalars and NaN resolved."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return plain(dataclasses.asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):  # a numpy array or scalar, without importing numpy here
+        return plain(value.tolist())
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    if isinstance(value, (str, int, float, bool)) or value is None:
+        return value
+    return str(value)
+
+
+@contextlib.contextmanager
+def recorded(project: Project, command: str, settings: Any) -> Iterator[dict[str, Any]]:
+    """Note one command in history.jsonl, with its outcome, whatever happens.
+
+    Args:
+        project: where the history lies.
+        command: the verb.
+        settings: its resolved settings.
+    Yields:
+        A dict for what else is worth noting (seeds, counts).
+    """
+    entry: dict[str, Any] = {
+        "command": command,
+        "argv": sys.argv[1:],
+        "settings": plain(settings),
+        "version": __version__,
+        "python": sys.version.split()[0],
+        "start": _now(),
+    }
+    notes: dict[str, Any] = {}
+    try:
+        yield notes
+        entry["outcome"] = "done"
+    except BaseException as error:
+        entry["outcome"] = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise
+    finally:
+        entry.update(plain(notes), end=_now())
+        # One short line in append mode: a reader never sees half an entry but the last.
+        with project.history_path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(entry) + "\n")
+
+
+def read_history(project: Project) -> list[dict[str, Any]]:
+    """The entries of history.jsonl, oldest first; a line cut short by a kill is left out."""
+    if not project.history_path.exists():
+        return []
+    entries = []
+    for line in project.history_path.read_text(encoding="utf-8").splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            entries.append(json.loads(line))
+    return entries
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+
+
+def _sync(path: Path) -> None:
+    paths = [path, *path.rglob("*")] if path.is_dir() else [path]
+    for item in paths:
+        _sync_entry(item)
+
+
+def _sync_entry(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""From cube to training samples: time split, normaliser, windows and patches."""
