@@ -170,11 +170,11 @@ def replacing(target: Path) -> Iterator[Path]:
         if target.is_dir() and temporary.is_dir():
             # A directory cannot be renamed over a full one: step aside, then remove.
             old = target.parent / f".{target.stem}-old-{uuid.uuid4().hex[:8]}{target.suffix}"
-            os.rename(target, old)
-            os.rename(temporary, target)
+            target.rename(old)
+            temporary.rename(target)
             _remove(old)
         else:
-            os.replace(temporary, target)
+            temporary.replace(target)
         _sync_entry(target.parent)
     except BaseException:
         _remove(temporary)
@@ -188,7 +188,7 @@ def recover(target: Path) -> None:
         if target.exists():
             _remove(old)
         else:
-            os.rename(old, target)
+            old.rename(target)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -243,9 +243,7 @@ def recorded(project: Project, command: str, settings: Any) -> Iterator[dict[str
         raise
     finally:
         entry.update(plain(notes), end=_now())
-        # One short line in append mode: a reader never sees half an entry but the last.
-        with project.history_path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(entry) + "\n")
+        _append_line(project.history_path, json.dumps(entry))
 
 
 def read_history(project: Project) -> list[dict[str, Any]]:
@@ -257,6 +255,17 @@ def read_history(project: Project) -> list[dict[str, Any]]:
         with contextlib.suppress(json.JSONDecodeError):
             entries.append(json.loads(line))
     return entries
+
+
+def _append_line(path: Path, line: str) -> None:
+    # One short write in append mode: a reader never sees half an entry but the last, and
+    # an entry that a kill cut short keeps its damage to its own line.
+    with path.open("ab+") as stream:
+        cut_short = False
+        if stream.seek(0, os.SEEK_END):
+            stream.seek(-1, os.SEEK_END)
+            cut_short = stream.read(1) != b"\n"
+        stream.write(("\n" * cut_short + line + "\n").encode())
 
 
 def _now() -> str:

@@ -1,0 +1,80 @@
+# `make` lists the targets. The environment lies in .venv and is renewed whenever
+# pyproject.toml or constraints.txt change.
+
+PYTHON ?= python3
+VENV ?= .venv
+DEMO ?= demo
+DATA ?= ../shared/data
+PYTEST_JOBS ?= 2
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+BENCHMARKS := $(filter-out benchmarks/real_series.py,$(wildcard benchmarks/*.py))
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help env demo test test-slow test-all lint fix bench real build clean
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+env: $(READY)  ## Create or renew the environment in .venv
+
+# torch goes first and pinned, because later releases bring gigabytes of CUDA libraries.
+# A torch that is there already (`.venv/bin/pip install` of a GPU build, say) is left alone,
+# and then so are the pins of what torch itself requires.
+$(READY): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || { echo "Creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "Installing geoforecast and its tools into $(VENV) (some minutes the first time)"
+	@$(PIP) install -c constraints.txt --upgrade pip
+	@if $(BIN)/python -W ignore -c "import torch" 2>/dev/null; then \
+	    sed -E '/^(torch|sympy|mpmath|networkx|fsspec|setuptools)==/d' constraints.txt; \
+	else \
+	    $(PIP) install -c constraints.txt "$$(grep ^torch== constraints.txt)" >&2 && cat constraints.txt; \
+	fi > $(VENV)/constraints.txt
+	@$(PIP) install -c $(VENV)/constraints.txt -e . --group dev
+	@touch $@
+
+demo: $(READY)  ## Stack, train, predict and validate both sample series
+	$(BIN)/geoforecast -p $(DEMO)/sentinel2 stack sample_data/sentinel2 train predict validate
+	$(BIN)/geoforecast -p $(DEMO)/radar stack sample_data/radar train predict validate
+	@echo
+	@echo "Reports:"
+	@find $(DEMO)/*/validation -name report.html | sort | sed 's/^/  /'
+	@echo "Forecasts (open them in a GIS):"
+	@find $(DEMO)/*/forecasts -name '*.tif' | sort | sed 's/^/  /'
+
+test: $(READY)  ## Run the fast tests
+	$(BIN)/python -m pytest -m "not slow" -n $(PYTEST_JOBS)
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow -n $(PYTEST_JOBS)
+
+test-all: $(READY) lint  ## Run every test, and lint
+	$(BIN)/python -m pytest -n $(PYTEST_JOBS)
+
+lint: $(READY)  ## Check style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+fix: $(READY)  ## Apply what ruff can mend by itself
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(READY)  ## Run the benchmarks that need no real data
+	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script; done
+
+real: $(READY)  ## Run the chain on the real series in DATA (default ../shared/data)
+	$(BIN)/python benchmarks/real_series.py --data $(DATA)
+
+build: $(READY)  ## Build the sdist and the wheel, and try the wheel
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python -m zipfile -l $$(ls dist/*.whl) | grep -q geoforecast/cli.py
+	@ls -l dist
+
+clean:  ## Remove what the other targets made, but for .venv
+	rm -rf $(DEMO) dist build benchmarks/out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find geoforecast tests benchmarks sample_data -name __pycache__ -prune -exec rm -rf {} +
