@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyproj
 import zarr
 from affine import Affine
 from numpy.typing import NDArray
-from pyproj import CRS as ProjCRS
 from pyproj.exceptions import CRSError
+from zarr.codecs import BloscCodec
 
 from geoforecast.errors import CubeError
 from geoforecast.project import recover
@@ -90,9 +91,11 @@ class Cube:
     def to_xarray(self) -> xarray.Dataset:
         """The cube as a lazily loaded xarray Dataset with its CRS set for rioxarray."""
         import rioxarray  # noqa: F401  registers the .rio accessor
-        import xarray
+        import xarray as xr
 
-        dataset = xarray.open_zarr(self.path, consolidated=False, chunks=None, decode_coords="all")
+        dataset: xarray.Dataset = xr.open_zarr(
+            self.path, consolidated=False, chunks=None, decode_coords="all"
+        )
         return dataset
 
 
@@ -124,7 +127,7 @@ class CubeWriter:
         self.shape = (len(times), len(bands), *grid.shape)
         self.chunks = chunk_shape(self.shape)
         self._root = zarr.create_group(path, zarr_format=3)
-        codec = zarr.codecs.BloscCodec(cname="lz4", clevel=5, shuffle="shuffle")
+        codec = BloscCodec(cname="lz4", clevel=5, shuffle="shuffle")
         dims = ("time", "band", "y", "x")
         floating = np.dtype(dtype).kind == "f"
         self._values = self._root.create_array(
@@ -222,8 +225,9 @@ def open_cube(path: Path) -> Cube:
             f"There is no cube at {path}.", remedy="Make one first: geoforecast stack FOLDER."
         )
     try:
-        root = zarr.open_group(path, mode="r")
-        meta = root.attrs["geoforecast"]
+        # Any: Zarr types each member as array-or-group and each attribute as any JSON.
+        root: Any = zarr.open_group(path, mode="r")
+        meta: dict[str, Any] = root.attrs["geoforecast"]
     except (KeyError, FileNotFoundError, ValueError, zarr.errors.BaseZarrError) as error:
         raise CubeError(
             f"{path} is not a complete cube.",
@@ -252,7 +256,7 @@ def open_cube(path: Path) -> Cube:
 
 def update_meta(path: Path, **changes: Any) -> None:
     """Replace entries of a cube's metadata (one small file, rewritten atomically by Zarr)."""
-    root = zarr.open_group(path, mode="r+")
+    root: Any = zarr.open_group(path, mode="r+")
     root.attrs["geoforecast"] = {**root.attrs["geoforecast"], **changes}
 
 
@@ -267,7 +271,7 @@ def _axis_attributes(grid: Grid, axis: str) -> dict[str, str]:
 def _grid_mapping(grid: Grid) -> dict[str, Any]:
     """CF grid mapping attributes, and GDAL's, and the six numbers to the last bit."""
     try:
-        attributes = dict(ProjCRS.from_wkt(grid.wkt).to_cf())
+        attributes = dict(pyproj.CRS.from_wkt(grid.wkt).to_cf())
     except CRSError:
         attributes = {}
     a, b, c, d, e, f = grid.transform[:6]

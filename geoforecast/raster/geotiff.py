@@ -182,9 +182,11 @@ def not_nodata(raw: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
         info = np.iinfo(raw.dtype)
         if not (float(nodata).is_integer() and info.min <= nodata <= info.max):
             return usable
-        return usable & (raw != raw.dtype.type(int(nodata)))
+        differs: NDArray[np.bool_] = raw != raw.dtype.type(int(nodata))
+        return usable & differs
     with np.errstate(over="ignore"):
-        return usable & (raw != raw.dtype.type(nodata))
+        differs = raw != raw.dtype.type(nodata)
+    return usable & differs
 
 
 class CogWriter:

@@ -107,8 +107,8 @@ class Grid:
                 remedy="Give an unrotated target with --crs, --res or --like.",
             )
         height, width = self.shape
-        x = self.transform.c + self.transform.a * (np.arange(width) + 0.5)
-        y = self.transform.f + self.transform.e * (np.arange(height) + 0.5)
+        x = float(self.transform.c) + float(self.transform.a) * (np.arange(width) + 0.5)
+        y = float(self.transform.f) + float(self.transform.e) * (np.arange(height) + 0.5)
         return x, y
 
     def tiles(self, size: int) -> Iterator[Tile]:
@@ -121,8 +121,6 @@ class Grid:
     def describe(self) -> str:
         """One line for people: CRS, pixel size and shape."""
         epsg = self.crs.to_epsg() if self.wkt else None
-        if epsg:
-            name = f"EPSG:{epsg}"
-        else:
-            name = self.wkt.split('"')[1] if '"' in self.wkt else "no CRS"
+        unnamed = self.wkt.split('"')[1] if '"' in self.wkt else "no CRS"
+        name = f"EPSG:{epsg}" if epsg else unnamed
         return f"{name}, {self.res[0]:g} x {self.res[1]:g}, {self.shape[1]} x {self.shape[0]} px"

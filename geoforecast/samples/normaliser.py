@@ -66,6 +66,19 @@ class Normaliser:
         values = values_BHW * self._column(self.scale) + self._column(self.centre)
         return np.expm1(values) if self.method == "log1p" else values
 
+    def shifted(
+        self, values_BHW: NDArray[np.float32], delta_BHW: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Values in band units, moved by a difference in model units.
+
+        The same as invert(apply(values) + delta), but a zero difference returns the
+        values to the bit; axis -3 is the band.
+        """
+        step = delta_BHW * self._column(self.scale)
+        if self.method == "log1p":
+            return values_BHW + (1 + np.maximum(values_BHW, 0)) * np.expm1(step)
+        return values_BHW + step
+
     @staticmethod
     def _column(numbers: tuple[float, ...]) -> NDArray[np.float32]:
         return np.asarray(numbers, dtype=np.float32)[:, None, None]
@@ -139,8 +152,8 @@ def to_meta(normaliser: Normaliser, statistics: list[BandStatistics]) -> dict[st
 def from_meta(meta: Mapping[str, Any]) -> tuple[Normaliser, list[BandStatistics]]:
     """What to_meta stored."""
     normaliser = Normaliser(meta["method"], tuple(meta["centre"]), tuple(meta["scale"]))
-    statistics = [
-        BandStatistics(**{k: (math.nan if v is None else v) for k, v in band.items()})
+    statistics: list[BandStatistics] = [
+        BandStatistics(**{k: math.nan if v is None else v for k, v in band.items()})
         for band in meta["statistics"]
     ]
     return normaliser, statistics
@@ -172,7 +185,8 @@ def _statistics(
 ) -> BandStatistics:
     count = int(sums[0])
     if count == 0:
-        return BandStatistics(0, *([math.nan] * 9))
+        nan = math.nan
+        return BandStatistics(0, nan, nan, nan, nan, nan, nan, nan, nan, nan)
     sample = np.concatenate(kept).astype(np.float64)
     quartiles = np.quantile(sample, [0.25, 0.5, 0.75]) if sample.size else [math.nan] * 3
     mean_shifted, log_mean = sums[1] / count, sums[3] / count

@@ -1,0 +1,141 @@
+"""Forecasts that need no training, one a file: the yardstick and the base of every run.
+
+The contract: a :class:`Reference` is fed a tile's steps one by one, in time order, and may
+be asked at any moment for forecasts of later times. It has never seen anything later, so
+it cannot cheat; it keeps a fixed number of values a pixel, so memory does not grow with
+the series. Everything it computes for a pixel depends on that pixel alone (advection: on
+the motion field and the pixels it points at), so a tile's forecast is the whole raster's.
+Numbers that are pooled over pixels are fitted once, in training, and passed in.
+
+To add one: a new file here with a class that has ``name`` and these methods, decorated
+with :func:`reference`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoforecast.errors import SettingsError, did_you_mean
+from geoforecast.references.motion import Motion
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a reference knows about its series and tile beforehand.
+
+    Attributes:
+        shape: (band, y, x) of the tile with its halo.
+        origin: row and column of the tile's first pixel in the grid.
+        step_days: the nominal step.
+        parameters: numbers fitted in training, by reference name.
+    """
+
+    shape: tuple[int, int, int]
+    origin: tuple[int, int]
+    step_days: float
+    parameters: Mapping[str, Mapping[str, float]]
+
+
+class Reference(ABC):
+    """One simple forecast of one tile; see the module's docstring for the contract.
+
+    Args:
+        setting: the tile and the series.
+    """
+
+    name: ClassVar[str]
+    needs_motion: ClassVar[bool] = False
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+
+    @abstractmethod
+    def update(self, values_BHW: Array, valid_BHW: NDArray[np.bool_], day: float) -> None:
+        """Take in one step.
+
+        Args:
+            values_BHW: band units; anything where invalid.
+            valid_BHW: True = usable.
+            day: the step's time in days since 1970.
+        """
+
+    @abstractmethod
+    def forecast(self, days: Sequence[float], motion: Motion | None = None) -> Array:
+        """Forecast later times.
+
+        Args:
+            days: the valid times, ascending, consecutive steps from the first lead on.
+            motion: the motion field at init time, if ``needs_motion``.
+        Returns:
+            (lead, band, y, x) in band units; NaN where no step was ever valid.
+        """
+
+    def evidence(self) -> dict[str, float]:
+        """Sums from which fit() estimates this reference's pooled numbers; they add up."""
+        return {}
+
+    @classmethod
+    def fit(cls, evidence: Mapping[str, float]) -> dict[str, float]:  # noqa: ARG003
+        """The pooled numbers from summed evidence; {} if it has none."""
+        return {}
+
+    @classmethod
+    def applies(cls, step_days: float) -> bool:  # noqa: ARG003
+        """Whether this reference makes sense for a series of this step."""
+        return True
+
+
+_REGISTRY: dict[str, type[Reference]] = {}
+
+
+def reference(cls: type[Reference]) -> type[Reference]:
+    """Class decorator: make a reference known by its name."""
+    _REGISTRY[cls.name] = cls
+    return cls
+
+
+def reference_classes(step_days: float | None = None) -> dict[str, type[Reference]]:
+    """Every reference of this package by name, or those that apply to a step length."""
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+    return {
+        name: cls
+        for name, cls in sorted(_REGISTRY.items())
+        if step_days is None or cls.applies(step_days)
+    }
+
+
+def find_reference(name: str, step_days: float) -> type[Reference]:
+    """One reference by name.
+
+    Raises:
+        SettingsError: unknown, or it makes no sense for this step length.
+    """
+    known = reference_classes(step_days)
+    if name not in known:
+        raise SettingsError(
+            f"There is no reference '{name}' for steps of {step_days:.3g} days.",
+            remedy=did_you_mean(name, {"auto", *known}),
+        )
+    return known[name]
+
+
+def ordered_sum(stack: Array) -> Array:
+    """Sum over the first axis, one by one: the same bits for any tile shape.
+
+    numpy's own sum may pair terms differently for different memory layouts.
+    """
+    total: Array = stack[0].copy()
+    for item in stack[1:]:
+        total += item
+    return total
