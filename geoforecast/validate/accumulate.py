@@ -1,0 +1,300 @@
+"""From hindcasts to sums: one pass over the raster, tile by tile.
+
+A tile is hindcast with a margin for SSIM's window and only its inner part is scored, so
+the result is the same for any tile size but for the last bits of the sums.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoforecast.raster.cube import Cube
+from geoforecast.raster.grid import Tile
+from geoforecast.samples.normaliser import BandStatistics
+from geoforecast.samples.split import Split
+from geoforecast.validate.metrics import SUMS, Pooled, frame_sums
+from geoforecast.validate.ssim import MARGIN_PX, MIN_SHARE, local_moments, ssim_map, window_for
+
+FORECAST = "forecast"  # the method that is judged; all others are references
+STATS = (*SUMS, "ssim")
+
+
+class Hindcast(Protocol):
+    """One forecast of a step that was observed, by every method."""
+
+    @property
+    def step(self) -> int: ...
+    @property
+    def lead(self) -> int: ...
+    @property
+    def forecasts(self) -> Mapping[str, NDArray[np.float32]]: ...
+    @property
+    def observed(self) -> NDArray[np.float32]: ...
+    @property
+    def valid(self) -> NDArray[np.bool_]: ...
+
+
+class Engine(Protocol):
+    """What is read of the forecast engine."""
+
+    @property
+    def cube(self) -> Cube: ...
+    @property
+    def split(self) -> Split: ...
+    @property
+    def horizon(self) -> int: ...
+    @property
+    def band_names(self) -> tuple[str, ...]: ...
+    @property
+    def units(self) -> Sequence[str]: ...
+    @property
+    def reference(self) -> str: ...
+    @property
+    def methods(self) -> tuple[str, ...]: ...
+    @property
+    def statistics(self) -> Sequence[BandStatistics]: ...
+    @property
+    def blend(self) -> Sequence[float]: ...
+    @property
+    def fingerprint(self) -> str: ...
+    def hindcasts(self, tile: Tile, steps: range) -> Iterator[Any]: ...
+
+
+@dataclass(frozen=True)
+class TileScores:
+    """What one tile adds, and its maps.
+
+    Attributes:
+        sums: (step, lead, method, band, STATS) float64.
+        seen: (lead, band) pixels that were observed.
+        usable: (lead, band, method) of those, where the method has a value.
+        scored, error, squared: (lead, band, y, x) count of scored steps, sums of the
+            forecast's error and its square.
+        reference_squared: the same of the map reference's squared error.
+    """
+
+    sums: NDArray[np.float64]
+    seen: NDArray[np.int64]
+    usable: NDArray[np.int64]
+    scored: NDArray[np.int32]
+    error: NDArray[np.float64]
+    squared: NDArray[np.float64]
+    reference_squared: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """All sums over the raster.
+
+    Attributes:
+        methods: what was scored, `forecast` first, on the same pixels.
+        bands: names of the predicted bands.
+        steps: the test steps.
+        pixels: pixels of one frame, valid or not.
+        sums: (step, lead, method, band, STATS) float64.
+        seen, usable: see TileScores.
+        data_range: per band, from training pixels.
+    """
+
+    methods: tuple[str, ...]
+    bands: tuple[str, ...]
+    steps: range
+    pixels: int
+    sums: NDArray[np.float64]
+    seen: NDArray[np.int64]
+    usable: NDArray[np.int64]
+    data_range: tuple[float, ...]
+
+    @property
+    def leads(self) -> range:
+        return range(1, self.sums.shape[1] + 1)
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """(step, lead, band) scored pixels, the same for every method."""
+        return self.sums[:, :, 0, :, STATS.index("n")].astype(np.int64)
+
+    def pooled(self, method: str, band: int, lead: int) -> Pooled:
+        """Sums over all test steps of one method, band (index) and lead (from 1)."""
+        frames = self.sums[:, lead - 1, self.methods.index(method), band]
+        total = dict(zip(STATS, (math.fsum(column) for column in frames.T), strict=True))
+        similarity = total.pop("ssim")
+        counts, ssim_sums = frames[:, STATS.index("n")], frames[:, STATS.index("ssim")]
+        full = (counts > 0) & (counts >= MIN_SHARE * self.pixels)
+        similarity = math.nan
+        if full.any():
+            similarity = math.fsum(ssim_sums[full] / counts[full]) / int(full.sum())
+        count = int(total.pop("n"))
+        return Pooled(
+            count,
+            **total,
+            data_range=self.data_range[band],
+            ssim=similarity,
+            ssim_pixels=int(counts[full].sum()),
+        )
+
+    def better_steps(self, reference: str, band: int, lead: int) -> tuple[int, int]:
+        """At how many test steps the forecast's squared error is the smaller, and of how many."""
+        column = STATS.index("ee")
+        frames = self.sums[:, lead - 1, :, band]
+        ours = frames[:, self.methods.index(FORECAST), column]
+        theirs = frames[:, self.methods.index(reference), column]
+        counted = frames[:, 0, STATS.index("n")] > 0
+        return int(((ours < theirs) & counted).sum()), int(counted.sum())
+
+    def without_values(self) -> dict[str, str]:
+        """References that have no value at all for some band and lead that was observed."""
+        missing: dict[str, str] = {}
+        for number, method in enumerate(self.methods):
+            gone = (self.seen > 0) & (self.usable[:, :, number] == 0)
+            if method != FORECAST and gone.any():
+                lead, band = np.argwhere(gone)[0]
+                missing[method] = f"no value for {self.bands[band]} at lead {lead + 1}"
+        return missing
+
+
+def map_reference(engine: Engine, methods: Sequence[str]) -> str:
+    """The reference that skill maps are against: the run's own, or the first one scored."""
+    others = [method for method in methods if method != FORECAST]
+    if engine.reference in others:
+        return engine.reference
+    return others[0] if others else ""
+
+
+def score_raster(
+    engine: Engine,
+    methods: Sequence[str],
+    tile_px: int,
+    on_tile: Callable[[Tile, TileScores], None],
+    progress: Callable[[int, int], None] | None = None,
+) -> Scores:
+    """Score every test step and lead over the whole raster.
+
+    A pixel is scored where it was observed and every method has a value, so that all
+    methods are judged on the same pixels.
+
+    Args:
+        engine: yields the hindcasts.
+        methods: which methods to score; ``forecast`` first.
+        tile_px: side of the tiles; changes memory, not the result.
+        on_tile: takes each tile's maps.
+        progress: called with (frames done, all frames).
+    """
+    grid, steps = engine.cube.grid, engine.split.test_steps
+    tiles = list(grid.tiles(tile_px))
+    frames = len(tiles) * len(steps) * engine.horizon
+    shape = (len(steps), engine.horizon, len(methods), len(engine.band_names), len(STATS))
+    total, lost = np.zeros(shape), np.zeros(shape)
+    seen = np.zeros((engine.horizon, len(engine.band_names)), dtype=np.int64)
+    usable = np.zeros((*seen.shape, len(methods)), dtype=np.int64)
+    for number, tile in enumerate(tiles):
+
+        def count(done: int, before: int = number) -> None:
+            if progress:
+                progress(before * len(steps) * engine.horizon + done, frames)
+
+        scores = score_tile(engine, methods, tile, count)
+        # Kahan's sum: thousands of tiles add up as exactly as one.
+        term = scores.sums - lost
+        summed = total + term
+        lost = (summed - total) - term
+        total = summed
+        seen += scores.seen
+        usable += scores.usable
+        on_tile(tile, scores)
+    return Scores(
+        methods=tuple(methods),
+        bands=engine.band_names,
+        steps=steps,
+        pixels=grid.shape[0] * grid.shape[1],
+        sums=total,
+        seen=seen,
+        usable=usable,
+        data_range=tuple(band.maximum - band.minimum for band in engine.statistics),
+    )
+
+
+def score_tile(
+    engine: Engine, methods: Sequence[str], tile: Tile, count: Callable[[int], None]
+) -> TileScores:
+    """Score one tile; see score_raster."""
+    shape, steps = engine.cube.grid.shape, engine.split.test_steps
+    outer = tile.expanded(MARGIN_PX, shape)
+    inner = tile.within(outer)
+    bands = len(engine.band_names)
+    layers = (engine.horizon, bands)
+    scores = TileScores(
+        sums=np.zeros((len(steps), engine.horizon, len(methods), bands, len(STATS))),
+        seen=np.zeros(layers, dtype=np.int64),
+        usable=np.zeros((*layers, len(methods)), dtype=np.int64),
+        scored=np.zeros((*layers, *tile.shape), dtype=np.int32),
+        error=np.zeros((*layers, *tile.shape)),
+        squared=np.zeros((*layers, *tile.shape)),
+        reference_squared=np.zeros((*layers, *tile.shape)),
+    )
+    against = map_reference(engine, methods)
+    window = window_for(shape)
+    for done, hindcast in enumerate(engine.hindcasts(outer, steps), 1):
+        where = (hindcast.step - steps.start, hindcast.lead - 1)
+        for band in range(bands):
+            _add_frame(scores, hindcast, methods, against, engine, where, band, inner, window)
+        count(done)
+    return scores
+
+
+def scored_pixels(hindcast: Hindcast, methods: Sequence[str], band: int) -> NDArray[np.bool_]:
+    """Where one band of a hindcast is scored: observed, and every method has a value."""
+    scored: NDArray[np.bool_] = hindcast.valid[band] & np.isfinite(hindcast.observed[band])
+    for method in methods:
+        scored = scored & np.isfinite(hindcast.forecasts[method][band])
+    return scored
+
+
+def _add_frame(
+    scores: TileScores,
+    hindcast: Hindcast,
+    methods: Sequence[str],
+    against: str,
+    engine: Engine,
+    where: tuple[int, int],
+    band: int,
+    inner: tuple[slice, slice],
+    window: int,
+) -> None:
+    """Add one band of one hindcast to a tile's sums and maps."""
+    step, lead = where
+    statistics = engine.statistics[band]
+    mean = statistics.mean if math.isfinite(statistics.mean) else 0.0
+    data_range = statistics.maximum - statistics.minimum
+    observed = hindcast.observed[band]
+    seen = (hindcast.valid[band] & np.isfinite(observed))[inner]
+    scored = scored_pixels(hindcast, methods, band)
+    own = scored[inner]
+    o = observed[inner][own]
+    similar = window > 0 and data_range > 0 and bool(own.any())
+    observed_moments = local_moments(observed, scored, mean, window) if similar else None
+    scores.seen[lead, band] += int(seen.sum())
+    scores.scored[lead, band] += own
+    for number, method in enumerate(methods):
+        values = hindcast.forecasts[method][band]
+        f = values[inner][own]
+        scores.usable[lead, band, number] += int((seen & np.isfinite(values[inner])).sum())
+        cell = scores.sums[step, lead, number, band]
+        cell[: len(SUMS)] = frame_sums(f, o, mean)
+        if observed_moments is not None:
+            moments = local_moments(values, scored, mean, window)
+            similarity = ssim_map(moments, observed_moments, mean, data_range, window)
+            cell[len(SUMS)] = similarity[inner][own].sum()
+        if method in (FORECAST, against):
+            e = f.astype(np.float64) - o
+            if method == FORECAST:
+                scores.error[lead, band][own] += e
+                scores.squared[lead, band][own] += e * e
+            else:
+                scores.reference_squared[lead, band][own] += e * e

@@ -1,0 +1,247 @@
+"""Maps of where the forecast errs: GeoTIFFs on the cube's grid, and small copies to draw."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoforecast.raster.geotiff import CogWriter
+from geoforecast.raster.grid import Tile
+from geoforecast.validate.accumulate import (
+    FORECAST,
+    Engine,
+    Hindcast,
+    Scores,
+    TileScores,
+    map_reference,
+    scored_pixels,
+)
+from geoforecast.validate.ssim import MIN_SHARE
+
+PREVIEW_PX = 1000  # longest side of a drawn map
+BIAS, SKILL, DIFFERENCE = "bias", "rmse_skill", "difference"
+OBSERVED = "observed"
+
+
+class Preview:
+    """A raster thinned to at most PREVIEW_PX a side, filled tile by tile.
+
+    Every n-th pixel is kept rather than a mean, so that no error is smoothed away.
+    """
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.stride = math.ceil(max(shape) / PREVIEW_PX)
+        height, width = (math.ceil(side / self.stride) for side in shape)
+        self.values = np.full((height, width), np.nan, dtype=np.float32)
+
+    def put(self, values: NDArray[np.float32], tile: Tile) -> None:
+        """Take the kept pixels out of a tile's (y, x) values."""
+        n = self.stride
+        kept = values[-tile.row0 % n :: n, -tile.col0 % n :: n]
+        row, col = math.ceil(tile.row0 / n), math.ceil(tile.col0 / n)
+        self.values[row : row + kept.shape[0], col : col + kept.shape[1]] = kept
+
+
+@dataclass(frozen=True)
+class MapKey:
+    """Which map: band and lead as indices from 0, and what it shows."""
+
+    band: int
+    lead: int
+    quantity: str
+
+
+class MapWriter:
+    """Writes GeoTIFFs of some quantities for every band and lead, with previews beside.
+
+    Args:
+        folder: where the files go.
+        engine: for grid, bands and units.
+        quantities: of BIAS, SKILL and DIFFERENCE.
+        tags: further dataset tags of a (band, lead) index pair.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        engine: Engine,
+        quantities: Sequence[str],
+        *,
+        tags: Mapping[tuple[int, int], Mapping[str, str]],
+    ) -> None:
+        self.folder, self.engine, self.tags = folder, engine, tags
+        grid, bands = engine.cube.grid, range(len(engine.band_names))
+        keys = [MapKey(b, k, q) for b in bands for k in range(engine.horizon) for q in quantities]
+        self.previews = {key: Preview(grid.shape) for key in keys}
+        self._stack = contextlib.ExitStack()
+        self._writers: dict[MapKey, CogWriter] = {}
+
+    def __enter__(self) -> MapWriter:
+        with contextlib.ExitStack() as stack:
+            for key in self.previews:
+                self._writers[key] = stack.enter_context(self._open(key))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.__exit__(*error)  # type: ignore[arg-type]
+
+    def put(self, key: MapKey, values: NDArray[np.floating], tile: Tile) -> None:
+        """Write one tile of one map, (y, x)."""
+        pixels = values.astype(np.float32)
+        self._writers[key].write(pixels[None], tile)
+        self.previews[key].put(pixels, tile)
+
+    def put_scores(self, tile: Tile, scores: TileScores) -> None:
+        """Write a tile's bias and skill; see bias_and_skill."""
+        for lead, band in np.ndindex(*scores.seen.shape):
+            bias, skill = bias_and_skill(
+                scores.scored[lead, band],
+                scores.error[lead, band],
+                scores.squared[lead, band],
+                scores.reference_squared[lead, band],
+            )
+            self.put(MapKey(band, lead, BIAS), bias, tile)
+            self.put(MapKey(band, lead, SKILL), skill, tile)
+
+    def _open(self, key: MapKey) -> CogWriter:
+        slug = file_slugs(self.engine.band_names)[key.band]
+        unit = "1" if key.quantity == SKILL else self.engine.units[key.band]
+        return CogWriter(
+            self.folder / f"{slug}_lead{key.lead + 1}_{key.quantity}.tif",
+            self.engine.cube.grid,
+            [f"{self.engine.band_names[key.band]} {key.quantity}"],
+            units=[unit],
+            tags={"LEAD": str(key.lead + 1), **self.tags.get((key.band, key.lead), {})},
+        )
+
+
+def bias_and_skill(
+    scored: NDArray[np.int32],
+    error: NDArray[np.float64],
+    squared: NDArray[np.float64],
+    reference_squared: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean error and RMSE skill at each pixel over the scored steps.
+
+    Args:
+        scored: (y, x) scored steps.
+        error, squared, reference_squared: (y, x) sums over them, band units (squared).
+    Returns:
+        bias (y, x), band units, and skill (y, x); NaN where nothing was scored, skill
+        also where the reference has no error.
+    """
+    bias = np.full(error.shape, np.nan)
+    np.divide(error, scored, out=bias, where=scored > 0)
+    ratio = np.full(error.shape, np.nan)
+    np.divide(squared, reference_squared, out=ratio, where=reference_squared > 0)
+    return bias, 1 - np.sqrt(ratio)
+
+
+def shown_steps(scores: Scores) -> dict[tuple[int, int], int]:
+    """Which cube step the difference map of each (band, lead) index pair shows.
+
+    The last test step of which at least a quarter is scored, else the best covered one; a
+    pair of which nothing is scored is left out.
+    """
+    chosen: dict[tuple[int, int], int] = {}
+    counts = scores.counts
+    for lead, band in np.ndindex(*counts.shape[1:]):
+        column = counts[:, lead, band]
+        if not column.any():
+            continue
+        full = np.flatnonzero(column >= MIN_SHARE * scores.pixels)
+        index = int(full[-1]) if full.size else int(column.argmax())
+        chosen[band, lead] = scores.steps[index]
+    return chosen
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Small copies of the maps, to draw.
+
+    Attributes:
+        maps: by band, lead and quantity.
+        pairs: (observed, forecast) of each band at lead 1.
+        steps: cube step of each (band, lead) difference.
+    """
+
+    maps: dict[MapKey, NDArray[np.float32]]
+    pairs: dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]]
+    steps: dict[tuple[int, int], int]
+
+
+def write_differences(folder: Path, engine: Engine, scores: Scores, tile_px: int) -> Shown:
+    """Write forecast minus observed of one test step for every band and lead.
+
+    Args:
+        folder: where the GeoTIFFs go.
+        engine: hindcasts the chosen steps once more.
+        scores: tell which steps are worth showing.
+        tile_px: side of the tiles.
+    """
+    grid, steps = engine.cube.grid, shown_steps(scores)
+    times = engine.cube.times
+    tags = {pair: {"VALID_TIME": f"{times[step]}Z"} for pair, step in steps.items()}
+    pairs = {band: (Preview(grid.shape), Preview(grid.shape)) for band in range(len(scores.bands))}
+    with MapWriter(folder, engine, [DIFFERENCE], tags=tags) as writer:
+        for tile in grid.tiles(tile_px):
+            for step in sorted(set(steps.values())):
+                for hindcast in engine.hindcasts(tile, range(step, step + 1)):
+                    for band in range(len(scores.bands)):
+                        if steps.get((band, hindcast.lead - 1)) == step:
+                            _put_difference(writer, pairs, hindcast, scores.methods, band, tile)
+    return Shown(
+        {key: preview.values for key, preview in writer.previews.items()},
+        {band: (observed.values, made.values) for band, (observed, made) in pairs.items()},
+        steps,
+    )
+
+
+def map_tags(engine: Engine, methods: Sequence[str]) -> dict[tuple[int, int], dict[str, str]]:
+    """Tags of the bias and skill maps: what the skill is against, and the test period."""
+    steps, times = engine.split.test_steps, engine.cube.times
+    tags = {
+        "REFERENCE": map_reference(engine, methods),
+        "FIRST_VALID_TIME": f"{times[steps[0]]}Z",
+        "LAST_VALID_TIME": f"{times[steps[-1]]}Z",
+    }
+    pairs = np.ndindex(len(engine.band_names), engine.horizon)
+    return dict.fromkeys(pairs, tags)
+
+
+def file_slugs(bands: Sequence[str]) -> list[str]:
+    """Band names as parts of file names, all different."""
+    slugs: list[str] = []
+    for number, band in enumerate(bands, 1):
+        slug = re.sub(r"[^A-Za-z0-9.-]+", "-", band).strip(".-") or f"band{number}"
+        taken = {other.lower() for other in slugs}
+        slugs.append(f"{slug}-{number}" if slug.lower() in taken else slug)
+    return slugs
+
+
+def _put_difference(
+    writer: MapWriter,
+    pairs: dict[int, tuple[Preview, Preview]],
+    hindcast: Hindcast,
+    methods: Sequence[str],
+    band: int,
+    tile: Tile,
+) -> None:
+    scored = scored_pixels(hindcast, methods, band)
+    forecast, observed = hindcast.forecasts[FORECAST][band], hindcast.observed[band]
+    # The subtraction only where scored: what lies elsewhere may be any number.
+    difference = np.full(scored.shape, np.nan, dtype=np.float32)
+    difference[scored] = forecast[scored] - observed[scored]
+    writer.put(MapKey(band, hindcast.lead - 1, DIFFERENCE), difference, tile)
+    if hindcast.lead == 1:
+        usable = hindcast.valid[band] & np.isfinite(observed)
+        pairs[band][0].put(np.where(usable, observed, np.float32(np.nan)), tile)
+        pairs[band][1].put(forecast, tile)

@@ -1,0 +1,128 @@
+"""Maps as PNG: north up, true to shape, differences on a scale that is centred on zero."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoforecast.raster.grid import Grid
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+DPI = 110
+PERCENTILE = 98  # of |value|: where a diverging scale ends
+NOT_SCORED = "#d4d4d4"
+DIVERGING = "RdBu_r"  # red: too high, blue: too low
+SKILL_COLOURS = "BrBG"  # green: better than the reference, brown: worse
+SEQUENTIAL = "viridis"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One map of a picture: (y, x) values, title, colours, colour limits and bar label."""
+
+    values: NDArray[np.float32]
+    title: str
+    colours: str
+    limits: tuple[float, float]
+    label: str
+
+
+def diverging_limit(maps: Iterable[NDArray[np.floating]]) -> float:
+    """The end of a zero-centred colour scale: the 98th percentile of the size, above 0."""
+    sizes = [np.abs(values[np.isfinite(values)]).ravel() for values in maps]
+    pooled = np.concatenate(sizes) if sizes else np.empty(0)
+    if pooled.size == 0:
+        return 1.0
+    # Rain differs from 0 in few pixels: then the percentile is 0 and the maximum serves.
+    return float(np.percentile(pooled, PERCENTILE)) or float(pooled.max()) or 1.0
+
+
+def shared_limits(maps: Iterable[NDArray[np.floating]]) -> tuple[float, float]:
+    """Colour limits for maps to be compared: percentiles 2 and 98 of all of them."""
+    values = np.concatenate([item[np.isfinite(item)].ravel() for item in maps])
+    if values.size == 0:
+        return 0.0, 1.0
+    low, high = (float(v) for v in np.percentile(values, (100 - PERCENTILE, PERCENTILE)))
+    if high <= low:
+        low, high = float(values.min()), float(values.max())
+    return (low, high) if high > low else (low, low + 1.0)
+
+
+def north_up(values: NDArray[Any], grid: Grid) -> NDArray[Any]:
+    """A (y, x) array with its first row in the north and first column in the west."""
+    rows = slice(None, None, -1 if grid.transform.e > 0 else 1)
+    cols = slice(None, None, -1 if grid.transform.a < 0 else 1)
+    return values[rows, cols]
+
+
+def pixel_aspect(grid: Grid) -> float:
+    """Length of a unit of y over one of x: 1, or 1 / cos(latitude) for degrees."""
+    if grid.wkt and grid.crs.is_geographic:
+        _, bottom, _, top = grid.bounds
+        return 1 / max(0.2, math.cos(math.radians((bottom + top) / 2)))
+    return 1.0
+
+
+def draw(path: Path, panels: Sequence[Panel], grid: Grid, title: str) -> None:
+    """Draw maps beside each other, or below each other if the raster is wide.
+
+    The same maps make the same bytes: nothing such as a date is written into the file.
+
+    Args:
+        path: the PNG to create.
+        panels: the maps, on one grid (thinned or not).
+        grid: the whole raster's place.
+        title: above all panels.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    left, bottom, right, top = grid.bounds
+    ratio = (top - bottom) * pixel_aspect(grid) / (right - left)
+    wide = ratio < 0.5
+    width = 4.6 if not wide else 8.0
+    height = min(max(width * 0.82 * ratio, 0.9), 9.0) + (1.5 if wide else 0.75)
+    rows, cols = (len(panels), 1) if wide else (1, len(panels))
+    figure = Figure(figsize=(width * cols, height * rows + 0.35), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, cols, squeeze=False)
+    for axis, panel in zip(axes.flat, panels, strict=True):
+        image = axis.imshow(
+            north_up(panel.values, grid),
+            extent=(left, right, bottom, top),
+            cmap=panel.colours,
+            vmin=panel.limits[0],
+            vmax=panel.limits[1],
+            interpolation="nearest",
+        )
+        _dress(axis, panel.title, pixel_aspect(grid))
+        where: dict[str, Any] = {"orientation": "horizontal", "fraction": 0.08, "aspect": 40}
+        bar = figure.colorbar(image, ax=axis, extend="both", **(where if wide else {}))
+        bar.set_label(panel.label, fontsize=8)
+        bar.ax.tick_params(labelsize=7)
+        bar.outline.set_linewidth(0.5)
+    figure.suptitle(title, fontsize=10, fontweight="bold", x=0.01, ha="left")
+    figure.savefig(path, format="png", metadata={"Software": None})
+
+
+def _dress(axis: Axes, title: str, aspect: float) -> None:
+    """Quiet axes: few ticks, plain numbers, grey where nothing was scored."""
+    axis.set_aspect(aspect)
+    axis.set_facecolor(NOT_SCORED)
+    axis.set_title(title, fontsize=9, loc="left")
+    axis.locator_params(nbins=4)
+    axis.ticklabel_format(useOffset=False, style="plain")
+    axis.tick_params(labelsize=6, length=2, color="#888888", labelcolor="#555555")
+    for label in axis.get_yticklabels():
+        label.set_rotation(90)
+        label.set_verticalalignment("center")
+    for spine in axis.spines.values():
+        spine.set_linewidth(0.5)

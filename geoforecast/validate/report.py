@@ -1,0 +1,288 @@
+"""The report: one HTML file that needs no other, to read on a screen or to print."""
+
+from __future__ import annotations
+
+import base64
+import math
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from geoforecast import __version__
+from geoforecast.validate.accumulate import FORECAST, Engine, map_reference
+from geoforecast.validate.charts import Chart, draw_chart, line_styles
+from geoforecast.validate.maps import BIAS, DIFFERENCE, SKILL, MapKey, Shown, file_slugs
+from geoforecast.validate.metrics import metrics
+from geoforecast.validate.pictures import (
+    DIVERGING,
+    SEQUENTIAL,
+    SKILL_COLOURS,
+    Panel,
+    diverging_limit,
+    draw,
+    shared_limits,
+)
+from geoforecast.validate.summary import (
+    LeadSummary,
+    MetricRow,
+    percent,
+    period,
+    step_length,
+    time_label,
+)
+
+TRIPTYCH = "triptych"
+MAX_PICTURES = 40  # embedded; further ones are in maps/ only, or the file would not open
+PACKAGES = ("numpy", "torch", "rasterio", "zarr", "scikit-image")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawn map: the file, which band (index) and lead (from 1), and what it shows."""
+
+    path: Path
+    band: int
+    lead: int
+    quantity: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that the report and metrics.json tell.
+
+    Attributes:
+        run, settings: the run's name and the resolved settings of this validation.
+        engine: for data, grid and provenance.
+        rows, summary, sentences: see summary.py.
+        methods: what was scored.
+        left_out: references that could not be scored, and why.
+        shown: the maps' small copies.
+        pictures: the PNGs.
+    """
+
+    run: str
+    engine: Engine
+    settings: dict[str, Any]
+    rows: tuple[MetricRow, ...]
+    summary: tuple[LeadSummary, ...]
+    sentences: tuple[str, ...]
+    methods: tuple[str, ...]
+    left_out: dict[str, str]
+    shown: Shown
+    pictures: tuple[Picture, ...]
+
+
+def draw_pictures(
+    folder: Path, engine: Engine, methods: Sequence[str], shown: Shown
+) -> tuple[Picture, ...]:
+    """Draw every band's maps; those of one band and kind share their colour scale."""
+    pictures: list[Picture] = []
+    for band, slug in enumerate(file_slugs(engine.band_names)):
+        if (band, 0) in shown.steps:
+            pictures.append(
+                _draw_triptych(folder / f"{slug}_lead1_{TRIPTYCH}.png", engine, band, shown)
+            )
+        for quantity in (DIFFERENCE, BIAS, SKILL):
+            layers = [shown.maps[MapKey(band, lead, quantity)] for lead in range(engine.horizon)]
+            limit = 1.0 if quantity == SKILL else diverging_limit(layers)
+            for lead, values in enumerate(layers):
+                if (band, lead) not in shown.steps:
+                    continue
+                title, label = _words(engine, methods, shown, band, lead, quantity)
+                colours = SKILL_COLOURS if quantity == SKILL else DIVERGING
+                path = folder / f"{slug}_lead{lead + 1}_{quantity}.png"
+                panel = Panel(values, title, colours, (-limit, limit), label)
+                name = f"{engine.band_names[band]}, lead {lead + 1}"
+                draw(path, [panel], engine.cube.grid, name)
+                pictures.append(Picture(path, band, lead + 1, quantity, f"{name}: {title}"))
+    return tuple(pictures)
+
+
+def write_report(path: Path, evidence: Evidence) -> None:
+    """Fill the template; every text in it is escaped, every image embedded."""
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    environment = jinja2.Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=_number, percent=percent)
+    engine = evidence.engine
+    embedded = sorted(evidence.pictures, key=lambda p: (p.quantity != TRIPTYCH, p.lead))
+    embedded = embedded[:MAX_PICTURES]
+    text = environment.get_template("report.html.j2").render(
+        evidence=evidence,
+        engine=engine,
+        grid=engine.cube.grid.describe(),
+        period=period(engine),
+        step=step_length(engine.cube.times),
+        metrics=metrics(),
+        bands=[_band_view(evidence, band) for band in range(len(engine.band_names))],
+        images={p: _data_uri(p.path) for p in embedded},
+        omitted=len(evidence.pictures) - len(embedded),
+        map_reference=map_reference(engine, evidence.methods),
+        undefined=_undefined(evidence.rows),
+        provenance=_provenance(evidence),
+    )
+    path.write_text(text, encoding="utf-8")
+
+
+def _draw_triptych(path: Path, engine: Engine, band: int, shown: Shown) -> Picture:
+    observed, forecast = shown.pairs[band]
+    difference = shown.maps[MapKey(band, 0, DIFFERENCE)]
+    limits, unit = shared_limits((observed, forecast)), _unit(engine, band)
+    limit = diverging_limit([difference])
+    time = time_label(engine.cube.times[shown.steps[band, 0]])
+    title = f"{engine.band_names[band]}, {time}, one step ahead"
+    panels = [
+        Panel(observed, "observed", SEQUENTIAL, limits, unit),
+        Panel(forecast, "forecast", SEQUENTIAL, limits, unit),
+        Panel(difference, "forecast − observed", DIVERGING, (-limit, limit), unit),
+    ]
+    draw(path, panels, engine.cube.grid, title)
+    alt = f"{title}: observed, forecast and difference"
+    return Picture(path, band, 1, TRIPTYCH, alt)
+
+
+def _words(
+    engine: Engine, methods: Sequence[str], shown: Shown, band: int, lead: int, quantity: str
+) -> tuple[str, str]:
+    """Title and colour bar label of a map."""
+    unit = _unit(engine, band)
+    if quantity == DIFFERENCE:
+        time = time_label(engine.cube.times[shown.steps[band, lead]])
+        return f"forecast − observed, {time}", unit
+    if quantity == BIAS:
+        return "mean error over the test steps", unit
+    against = map_reference(engine, methods) or "no reference"
+    return f"RMSE skill against {against}", "1 − RMSE / reference RMSE"
+
+
+def _band_view(evidence: Evidence, band: int) -> dict[str, Any]:
+    """One band's part of the report: tables and charts, ready to print."""
+    engine, name = evidence.engine, evidence.engine.band_names[band]
+    rows = [row for row in evidence.rows if row.band == name]
+    value = {(row.method, row.lead, row.metric): row.value for row in rows}
+    summary = [item for item in evidence.summary if item.band == name]
+    leads = [item.lead for item in summary]
+    rmse = {m: [value[m, lead, "rmse"] for lead in leads] for m in evidence.methods}
+    references = [m for m in evidence.methods if m != FORECAST]
+    shares = [item.scored_share for item in summary if not math.isnan(item.scored_share)]
+    return {
+        "name": name,
+        "index": band,
+        "unit": engine.units[band],
+        "summary": summary,
+        "rmse": rmse,
+        "share": math.floor(100 * min(shares)) if shares else None,
+        "value": value,
+        "least": [
+            min((v[i] for v in rmse.values() if not math.isnan(v[i])), default=None)
+            for i in range(len(leads))
+        ],
+        "charts": _charts(engine, band, rmse, references, value, leads),
+        "statistics": engine.statistics[band],
+        "pictures": [p for p in evidence.pictures if p.band == band],
+    }
+
+
+def _charts(
+    engine: Engine,
+    band: int,
+    rmse: dict[str, list[float]],
+    references: list[str],
+    value: dict[tuple[str, int, str], float],
+    leads: list[int],
+) -> list[Chart]:
+    styles = line_styles(list(rmse))
+    skills = {
+        m: [value[FORECAST, lead, f"rmse_skill_vs_{m}"] for lead in leads] for m in references
+    }
+    lead_label = f"steps of {step_length(engine.cube.times)}"
+    unit = engine.units[band]
+    charts = [
+        draw_chart(
+            "RMSE by lead",
+            f"RMSE ({unit})" if unit else "RMSE",
+            rmse,
+            styles,
+            lead_label=lead_label,
+            include_zero=True,
+        ),
+        draw_chart(
+            "Skill of the forecast over each reference",
+            "1 − RMSE / RMSE of the reference",
+            skills,
+            styles,
+            lead_label=lead_label,
+            include_zero=True,
+        ),
+    ]
+    return [chart for chart in charts if chart is not None]
+
+
+def _undefined(rows: Sequence[MetricRow]) -> list[tuple[str, str]]:
+    """Which metrics have no value, and why, without repeating a reason."""
+    grouped: dict[str, list[str]] = {}
+    for row in rows:
+        if row.reason:
+            place = f"{row.metric} ({row.method}, {row.band}, lead {row.lead})"
+            grouped.setdefault(row.reason, []).append(place)
+    return [
+        (reason, ", ".join(places[:6]) + (f" and {len(places) - 6} more" if places[6:] else ""))
+        for reason, places in grouped.items()
+    ]
+
+
+def _provenance(evidence: Evidence) -> list[tuple[str, str]]:
+    engine = evidence.engine
+    versions = [f"geoforecast {__version__}", f"Python {platform.python_version()}"]
+    for package in PACKAGES:
+        try:
+            versions.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            continue
+    weights = ", ".join(f"{weight:.3g}" for weight in engine.blend)
+    return [
+        ("run", evidence.run),
+        ("cube fingerprint", engine.fingerprint),
+        ("reference under the forecast", engine.reference),
+        ("weight of the learned correction, by lead", weights),
+        (
+            "split",
+            ", ".join(
+                f"{k.replace('_', ' ')} {v}"
+                for k, v in engine.split.to_meta(engine.cube.times).items()
+            ),
+        ),
+        ("settings", ", ".join(f"{k} = {v!r}" for k, v in evidence.settings.items())),
+        ("software", ", ".join(versions)),
+    ]
+
+
+def _unit(engine: Engine, band: int) -> str:
+    name, unit = engine.band_names[band], engine.units[band]
+    return f"{name} ({unit})" if unit else name
+
+
+def _number(value: float) -> str:
+    """Four significant digits with a true minus, or a dash."""
+    if value is None or math.isnan(value):
+        return "–"
+    return (
+        f"{value:.4g}".replace("-", "−")
+        if 1e-4 <= abs(value) < 1e6 or value == 0
+        else f"{value:.3e}"
+    )
+
+
+def _data_uri(path: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")

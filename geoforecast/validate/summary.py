@@ -1,0 +1,281 @@
+"""What the scores say: tidy metric rows, skill against each reference, a plain sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoforecast.validate.accumulate import FORECAST, Engine, Scores
+from geoforecast.validate.metrics import evaluate, metric_names, skill
+
+SKILL_METRICS = ("rmse", "mae")
+NOTICEABLE = 0.005  # skills closer to 0 round to 0 % and count as equal
+FEW_STEPS = 8
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One line of metrics.csv; ``value`` is NaN, with a ``reason``, where undefined."""
+
+    method: str
+    band: str
+    lead: int
+    metric: str
+    value: float
+    pixels: int
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class LeadSummary:
+    """How the forecast of one band at one lead compares.
+
+    Attributes:
+        band, lead: which.
+        rmse, r2: of the forecast.
+        best_reference: the reference of least RMSE, known only in hindsight; "" if none.
+        best_rmse: its RMSE.
+        rmse_skill, mae_skill: of the forecast, against the reference that is best at each.
+        better_steps, steps: test steps where the forecast's squared error is below that of
+            the best reference, and all that were scored.
+        pixels: scored pixels, all steps together.
+        scored_share: of the observed pixels.
+    """
+
+    band: str
+    lead: int
+    rmse: float
+    r2: float
+    best_reference: str
+    best_rmse: float
+    rmse_skill: float
+    mae_skill: float
+    better_steps: int
+    steps: int
+    pixels: int
+    scored_share: float
+
+    @property
+    def verdict(self) -> str:
+        """``better``, ``equal``, ``worse`` or ``unknown`` against the best reference."""
+        if math.isnan(self.rmse_skill):
+            return "unknown"
+        if abs(self.rmse_skill) < NOTICEABLE:
+            return "equal"
+        return "better" if self.rmse_skill > 0 else "worse"
+
+
+def metric_rows(scores: Scores) -> tuple[MetricRow, ...]:
+    """Every metric of every method, then the forecast's skills, by band and lead."""
+    rows: list[MetricRow] = []
+    for number, band in enumerate(scores.bands):
+        for lead in scores.leads:
+            errors: dict[tuple[str, str], float] = {}
+            pixels = 0
+            for method in scores.methods:
+                pooled = scores.pooled(method, number, lead)
+                pixels = pooled.n
+                for name in metric_names():
+                    value, reason = evaluate(name, pooled)
+                    used = pooled.ssim_pixels if name == "ssim" else pooled.n
+                    rows.append(MetricRow(method, band, lead, name, value, used, reason))
+                    errors[method, name] = value
+            for name in SKILL_METRICS:
+                by_method = {method: errors[method, name] for method in scores.methods}
+                for label, value, reason in _skills(name, by_method):
+                    rows.append(MetricRow(FORECAST, band, lead, label, value, pixels, reason))
+    return tuple(rows)
+
+
+def summarise(scores: Scores, rows: Sequence[MetricRow]) -> tuple[LeadSummary, ...]:
+    """One summary for each band and lead, in that order."""
+    value = {(row.method, row.band, row.lead, row.metric): row.value for row in rows}
+    result = []
+    for number, band in enumerate(scores.bands):
+        for lead in scores.leads:
+            at = (band, lead)
+            best = best_reference({m: value[m, *at, "rmse"] for m in scores.methods})
+            ahead, steps = scores.better_steps(best or FORECAST, number, lead)
+            count = int(scores.counts[:, lead - 1, number].sum())
+            seen = int(scores.seen[lead - 1, number])
+            result.append(
+                LeadSummary(
+                    band=band,
+                    lead=lead,
+                    rmse=value[FORECAST, *at, "rmse"],
+                    r2=value[FORECAST, *at, "r2"],
+                    best_reference=best,
+                    best_rmse=value[best, *at, "rmse"] if best else math.nan,
+                    rmse_skill=value[FORECAST, *at, "rmse_skill"],
+                    mae_skill=value[FORECAST, *at, "mae_skill"],
+                    better_steps=ahead,
+                    steps=steps,
+                    pixels=count,
+                    scored_share=count / seen if seen else math.nan,
+                )
+            )
+    return tuple(result)
+
+
+def best_reference(errors: dict[str, float]) -> str:
+    """The reference of least error, the first of equals; "" if none has a value."""
+    known = {
+        method: value
+        for method, value in errors.items()
+        if method != FORECAST and not math.isnan(value)
+    }
+    return min(known, key=lambda method: known[method]) if known else ""
+
+
+def plain_sentences(summary: Iterable[LeadSummary]) -> tuple[str, ...]:
+    """Where the forecast is worth trusting, in words: one for each band, then a caution."""
+    by_band: dict[str, list[LeadSummary]] = {}
+    for item in summary:
+        by_band.setdefault(item.band, []).append(item)
+    sentences = [f"{band}: {_band_sentence(items)}." for band, items in by_band.items()]
+    steps = max(item.steps for items in by_band.values() for item in items)
+    if 0 < steps < FEW_STEPS:
+        sentences.append(f"With only {steps} test steps, small differences may be chance.")
+    return tuple(sentences)
+
+
+def step_length(times: NDArray[np.datetime64]) -> str:
+    """The usual time between steps, such as ``16 d`` or ``5 min``; ``about`` if it varies."""
+    seconds = np.diff(times.astype("datetime64[s]").astype(np.int64))
+    if seconds.size == 0:
+        return "1 step"
+    usual = int(np.median(seconds))
+    about = "" if (seconds == usual).all() else "about "
+    for name, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if usual >= length:
+            return f"{about}{usual / length:.3g} {name}"
+    return f"{about}{usual} s"
+
+
+def render_table(
+    rows: Iterable[MetricRow], summary: Sequence[LeadSummary], units: Sequence[str]
+) -> str:
+    """RMSE of each method at each lead, and the forecast's skill, as plain text."""
+    value = {(r.method, r.band, r.lead): r.value for r in rows if r.metric == "rmse"}
+    methods = list(dict.fromkeys(method for method, _, _ in value))
+    bands = list(dict.fromkeys(item.band for item in summary))
+    blocks = []
+    for band, unit in zip(bands, units, strict=True):
+        items = [item for item in summary if item.band == band]
+        head = [f"{band} RMSE" + (f" [{unit}]" if unit else "")]
+        table = [head + [f"lead {item.lead}" for item in items]]
+        for method in methods:
+            cells = [f"{value[method, band, i.lead]:.4g}".replace("nan", "-") for i in items]
+            table.append([method, *cells])
+        table.append(["skill over the best reference", *(percent(i.rmse_skill) for i in items)])
+        table.append(["best reference", *(item.best_reference or "-" for item in items)])
+        blocks.append(_aligned(table))
+    return "\n\n".join(blocks)
+
+
+def _skills(name: str, errors: dict[str, float]) -> list[tuple[str, float, str]]:
+    """(metric name, value, reason) of the forecast against each reference and the best."""
+    result = [
+        (f"{name}_skill_vs_{method}", *skill(errors[FORECAST], value))
+        for method, value in errors.items()
+        if method != FORECAST
+    ]
+    best = best_reference(errors)
+    if best:
+        result.append((f"{name}_skill", *skill(errors[FORECAST], errors[best])))
+    else:
+        reason = "no reference has a value to compare with"
+        result.append((f"{name}_skill", math.nan, reason))
+    return result
+
+
+def _band_sentence(items: list[LeadSummary]) -> str:
+    groups = {
+        verdict: [item for item in items if item.verdict == verdict]
+        for verdict in ("better", "equal", "worse", "unknown")
+    }
+    parts = []
+    if groups["better"]:
+        parts.append(_trust(groups["better"]))
+    if groups["equal"]:
+        names = _names(groups["equal"])
+        parts.append(f"no better than {names} {_at_leads(groups['equal'])}")
+    if groups["worse"]:
+        excess = _list([f"{-item.rmse_skill:.0%}".replace("%", " %") for item in groups["worse"]])
+        advice = f"use {_names(groups['worse'])} instead {_at_leads(groups['worse'])}"
+        parts.append(f"{advice} (the forecast's RMSE is {excess} higher)")
+    if groups["unknown"]:
+        parts.append(f"cannot be judged {_at_leads(groups['unknown'])}")
+    if not groups["better"] and not groups["unknown"]:
+        parts.insert(0, "not worth preferring to a simple forecast")
+    negative = [item for item in groups["better"] if item.r2 < 0]
+    if negative:
+        parts.append(
+            f"{_at_leads(negative)} even so R² is below 0: it says less than the mean of the "
+            "observed pixels would"
+        )
+    return "; ".join(parts)
+
+
+def _trust(items: list[LeadSummary]) -> str:
+    gains = _list([percent(item.rmse_skill).lstrip("+") for item in items])
+    wins = _list([f"{item.better_steps} of {item.steps}" for item in items])
+    ahead = _leads(items)
+    step = "step" if ahead == "1" else "steps"
+    return (
+        f"worth trusting {ahead} {step} ahead (RMSE {gains} below the best simple forecast, "
+        f"{_names(items)}; better at {wins} test steps)"
+    )
+
+
+def _names(items: list[LeadSummary]) -> str:
+    return _list(list(dict.fromkeys(item.best_reference for item in items)), "or")
+
+
+def _at_leads(items: list[LeadSummary]) -> str:
+    return f"at lead{'s' if len(items) > 1 else ''} {_leads(items)}"
+
+
+def _leads(items: list[LeadSummary]) -> str:
+    """Lead numbers in short: 1-3, or 1 and 4."""
+    leads = [item.lead for item in items]
+    if len(leads) > 1 and leads[-1] - leads[0] == len(leads) - 1:
+        return f"{leads[0]}-{leads[-1]}"
+    return _list([str(lead) for lead in leads])
+
+
+def _list(words: list[str], last: str = "and") -> str:
+    return " ".join([", ".join(words[:-1]), last, words[-1]]) if len(words) > 1 else words[0]
+
+
+def percent(value: float) -> str:
+    """A signed whole percentage such as ``+12 %``, or a dash."""
+    if math.isnan(value):
+        return "-"
+    return f"{value:+.0%}".replace("%", " %") if abs(value) >= NOTICEABLE else "0 %"
+
+
+def _aligned(table: list[list[str]]) -> str:
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    lines = []
+    for row in table:
+        cells = [row[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def period(engine: Engine) -> tuple[str, str]:
+    """First and last valid time of the test block, as short text."""
+    steps = engine.split.test_steps
+    return time_label(engine.cube.times[steps[0]]), time_label(engine.cube.times[steps[-1]])
+
+
+def time_label(time: np.datetime64) -> str:
+    """A date, with the UTC time unless it is midnight."""
+    text = str(time.astype("datetime64[m]")).replace("T", " ")
+    return text.removesuffix(" 00:00") if text.endswith(" 00:00") else f"{text} UTC"

@@ -1,0 +1,151 @@
+"""A small cube and an engine that forecasts it by simple rules, the real one's stand-in."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from affine import Affine
+from rasterio.crs import CRS
+
+from geoforecast.raster.cube import Cube, CubeWriter, open_cube
+from geoforecast.raster.grid import Grid, Tile
+from geoforecast.samples.normaliser import BandStatistics, fit_statistics
+from geoforecast.samples.split import Split
+from geoforecast.validate.verb import ValidateResult
+
+STEPS, HEIGHT, WIDTH = 14, 23, 31
+UTM = CRS.from_epsg(32633).to_wkt()
+
+
+@dataclass(frozen=True)
+class FakeHindcast:
+    step: int
+    lead: int
+    forecasts: dict[str, np.ndarray]
+    observed: np.ndarray
+    valid: np.ndarray
+
+
+@dataclass(frozen=True)
+class FakeEngine:
+    """Hindcasts that depend on the pixel alone; persistence is the step before."""
+
+    cube: Cube
+    split: Split
+    statistics: list[BandStatistics]
+    methods: tuple[str, ...] = ("forecast", "persistence", "climatology")
+    horizon: int = 3
+    reference: str = "persistence"
+    blend: tuple[float, ...] = (0.8, 0.5, 0.2)
+    fingerprint: str = "f00d"
+    junk: float = float("nan")  # what stands where the observation is invalid
+    gone: str = ""  # a method without any value
+    calls: list[Any] = field(default_factory=list)
+
+    @property
+    def band_names(self) -> tuple[str, ...]:
+        return self.cube.bands
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        return self.cube.units
+
+    def hindcasts(self, tile: Tile, steps: range) -> Iterator[FakeHindcast]:
+        self.calls.append((tile, steps))
+        values, valid = self.cube.read(0, self.cube.shape[0], tile)
+        mean = np.array([s.mean for s in self.statistics], np.float32)[:, None, None]
+        filled = np.where(valid, values, mean)
+        for step in steps:
+            for lead in range(1, self.horizon + 1):
+                if step - lead < 0:
+                    continue
+                last = filled[step - lead]
+                made = {
+                    # Half way to the truth at lead 1, away from it later: skill must fall.
+                    "forecast": last + (filled[step] - last) * np.float32(1.0 - 0.5 * lead),
+                    "persistence": last,
+                    "climatology": np.broadcast_to(mean, last.shape).astype(np.float32),
+                }
+                if self.gone:
+                    made[self.gone] = np.full_like(last, np.nan)
+                observed = np.where(valid[step], values[step], np.float32(self.junk))
+                for name in made:
+                    made[name] = np.where(valid[step], made[name], np.float32(self.junk))
+                chosen = {name: made[name] for name in self.methods}
+                yield FakeHindcast(step, lead, chosen, observed, valid[step])
+
+
+def make_engine(
+    path: Path,
+    *,
+    bands: tuple[str, ...] = ("NDVI", "LST"),
+    south_up: bool = False,
+    shape: tuple[int, int] = (HEIGHT, WIDTH),
+    **changes: Any,
+) -> FakeEngine:
+    """A cube of smooth moving fields, a fifth of it cloudy, and an engine on it."""
+    rng = np.random.default_rng(7)
+    height, width = shape
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    values = np.empty((STEPS, len(bands), *shape), np.float32)
+    for step in range(STEPS):
+        field_ = np.sin(x / 5 + step / 3) * np.cos(y / 6 - step / 4) + 0.2 * rng.normal(size=shape)
+        for band in range(len(bands)):
+            values[step, band] = 0.4 + 0.2 * field_ if band == 0 else 290 + 8 * field_
+    valid = rng.random(values.shape) > 0.2
+    valid[-1, :, : height // 2] = False
+    transform = (
+        Affine(20, 0, 500_000, 0, 20, 5_100_000)
+        if south_up
+        else Affine(20, 0, 500_000, 0, -20, 5_100_000)
+    )
+    times = np.datetime64("2024-01-01", "s") + np.arange(STEPS) * np.timedelta64(16 * 86400, "s")
+    writer = CubeWriter(
+        path,
+        times=times,
+        bands=bands,
+        grid=Grid(UTM, transform, shape),
+        dtype="float32",
+        observed=np.ones(STEPS, bool),
+    )
+    for start in range(0, STEPS, 8):
+        part = slice(start, start + 8)
+        writer.write(start, 0, np.where(valid[part], values[part], np.nan), valid[part])
+    writer.finish({"kind": "continuous", "units": ["", "K", ""][: len(bands)], "cadence": "16D"})
+    cube = open_cube(path)
+    split = Split(8, 10, STEPS)
+    return FakeEngine(cube, split, fit_statistics(cube, split.train_steps), **changes)
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> FakeEngine:
+    return make_engine(tmp_path_factory.mktemp("validate") / "cube.zarr")
+
+
+@pytest.fixture(scope="session")
+def result(engine: FakeEngine, tmp_path_factory: pytest.TempPathFactory) -> ValidateResult:
+    """One whole validation that several tests look at."""
+    from geoforecast.settings import ValidateSettings
+    from geoforecast.validate.verb import write_validation
+
+    folder = tmp_path_factory.mktemp("validation") / "default"
+    return write_validation(folder, engine, ValidateSettings(tile=16))
+
+
+@pytest.fixture
+def use_engine(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Makes validate_run open a given engine instead of the real one."""
+
+    def use(engine: FakeEngine) -> None:
+        module = types.ModuleType("geoforecast.forecast.engine")
+        module.open_engine = lambda *_args, **_kwargs: engine  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "geoforecast.forecast.engine", module)
+
+    return use
