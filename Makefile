@@ -9,7 +9,7 @@ PYTEST_JOBS ?= 2
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 BENCHMARKS := $(filter-out benchmarks/real_series.py,$(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help
