@@ -1,0 +1,283 @@
+"""Forecasts of a tile, from a checkpoint, a cube and an init time.
+
+A forecast is the run's reference plus ``blend`` times the learned correction. A tile is
+read with the exact halo that model and references need and trimmed, so that tiles equal
+the whole raster to the bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from geoforecast.errors import RunError, SettingsError
+from geoforecast.forecast.series import Series, make_series
+from geoforecast.forecast.stream import TileStream
+from geoforecast.models import Correction
+from geoforecast.models.checkpoint import Checkpoint, load_checkpoint
+from geoforecast.project import Project
+from geoforecast.raster.cube import Cube, open_cube
+from geoforecast.raster.grid import Tile
+from geoforecast.references import reference_classes
+from geoforecast.samples.features import Array, assemble
+from geoforecast.samples.normaliser import BandStatistics
+from geoforecast.samples.split import Split
+
+FORECAST = "forecast"  # the method name beside those of the references
+
+
+@dataclass(frozen=True)
+class Hindcast:
+    """Forecasts of one past step from one earlier step, beside what was observed.
+
+    Attributes:
+        step: the cube step that is forecast.
+        lead: steps since init, 1 or more.
+        forecasts: (band, y, x) float32 in band units by method; NaN where there is none.
+        observed: (band, y, x) float32, band units.
+        valid: (band, y, x) bool, True = ``observed`` is usable.
+    """
+
+    step: int
+    lead: int
+    forecasts: dict[str, Array]
+    observed: Array
+    valid: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A run, ready to forecast on a cube; make one with open_engine.
+
+    Attributes:
+        series: the cube's bands as the run was trained on them.
+        checkpoint: the run.
+        model: its correction, on ``device``.
+        split: the run's own split, on the steps that the cube has now.
+        device: where tensors live.
+    """
+
+    series: Series
+    checkpoint: Checkpoint
+    model: Correction
+    split: Split
+    device: torch.device
+
+    @property
+    def cube(self) -> Cube:
+        return self.series.cube
+
+    @property
+    def horizon(self) -> int:
+        return self.checkpoint.horizon
+
+    @property
+    def band_names(self) -> tuple[str, ...]:
+        return self.series.bands
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        return tuple(self.cube.units[number] for number in self.series.band_numbers)
+
+    @property
+    def reference(self) -> str:
+        return self.checkpoint.reference
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Every reference that applies, the run's own first."""
+        names = reference_classes(self.series.step_days)
+        return (self.reference, *(name for name in names if name != self.reference))
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        return (FORECAST, *sorted(self.references))
+
+    @property
+    def statistics(self) -> list[BandStatistics]:
+        return list(self.series.statistics)
+
+    @property
+    def blend(self) -> tuple[float, ...]:
+        return self.checkpoint.blend
+
+    @property
+    def fingerprint(self) -> str:
+        return str(self.cube.meta["fingerprint"])
+
+    def halo_px(self, inits: Sequence[int], leads: int, names: Sequence[str]) -> int:
+        """Pixels beyond a tile that forecasts of it may depend on.
+
+        Args:
+            inits: the init steps.
+            leads: steps ahead.
+            names: the references that will be asked.
+        """
+        steps = self.checkpoint.lookback + leads
+        halo = self.model.halo_px(steps) if any(self.blend) else 0
+        classes = reference_classes(self.series.step_days)
+        if any(classes[name].needs_motion for name in names):
+            # The lookback's residuals hold advected forecasts of earlier steps too.
+            first = max(0, min(inits) - self.checkpoint.lookback)
+            motions = [self.series.motions.at(step) for step in range(first, max(inits) + 1)]
+            halo += math.ceil(max(m.largest_px for m in motions) * leads) + 2
+        return halo
+
+    def forecast(self, tile: Tile, init_step: int, days: Sequence[float]) -> Array:
+        """Forecast one tile from a step of the cube.
+
+        Args:
+            tile: the pixels wanted.
+            init_step: the last step that may be read.
+            days: valid times in days since 1970, one a lead from the first on.
+        Returns:
+            (lead, band, y, x) in band units; NaN where no step was ever valid.
+        """
+        names = [self.reference]
+        outer = self._outer(tile, [init_step], len(days), names)
+        stream = self._stream(outer, names, init_step)
+        stream.advance_to(init_step)
+        reference = stream.forecasts(days)[self.reference]
+        forecast = self._corrected(stream, reference, days)
+        return forecast[(..., *tile.within(outer))]
+
+    def hindcasts(self, tile: Tile, steps: range) -> Iterator[Hindcast]:
+        """Rolling-origin forecasts of some steps by every method, at every lead.
+
+        Args:
+            tile: the pixels wanted.
+            steps: the steps to forecast, consecutive.
+        Yields:
+            One Hindcast a step and lead that the lookback allows, by init time.
+        """
+        names = self.references
+        first = max(self.checkpoint.lookback - 1, steps.start - self.horizon)
+        inits = range(first, steps.stop - 1)
+        if not inits:
+            return
+        outer = self._outer(tile, inits, self.horizon, names)
+        inner = tile.within(outer)
+        stream = self._stream(outer, names, first)
+        for init in inits:
+            stream.advance_to(init)
+            leads = min(self.horizon, steps.stop - 1 - init)
+            days = [float(day) for day in self.series.days[init + 1 : init + 1 + leads]]
+            forecasts = stream.forecasts(days)
+            forecasts[FORECAST] = self._corrected(stream, forecasts[self.reference], days)
+            observed, valid = self.cube.read(init + 1, init + 1 + leads, tile)
+            numbers = self.series.band_numbers
+            for lead in range(1, leads + 1):
+                if init + lead < steps.start:
+                    continue
+                yield Hindcast(
+                    step=init + lead,
+                    lead=lead,
+                    forecasts={k: v[(lead - 1, slice(None), *inner)] for k, v in forecasts.items()},
+                    observed=observed[lead - 1, numbers],
+                    valid=valid[lead - 1, numbers],
+                )
+
+    def _outer(self, tile: Tile, inits: Sequence[int], leads: int, names: Sequence[str]) -> Tile:
+        return tile.expanded(self.halo_px(inits, leads, names), self.cube.grid.shape)
+
+    def _stream(self, outer: Tile, names: Sequence[str], first_init: int) -> TileStream:
+        lookback = self.checkpoint.lookback
+        return TileStream(
+            self.series,
+            outer,
+            names,
+            lookback=lookback,
+            expect_from=first_init - lookback + 1 if any(self.blend) else len(self.series.days),
+        )
+
+    def _corrected(self, stream: TileStream, reference: Array, days: Sequence[float]) -> Array:
+        if not any(self.blend):
+            return reference
+        x_TCHW = assemble(
+            stream.seen(), self.series.normaliser.apply(reference), days, self.series.step_days
+        )
+        correction = run_model(self.model, x_TCHW[None], len(days), self.device)[0]
+        # Leads beyond those trained on use the last one's scale and weight.
+        trained = np.minimum(np.arange(len(days)), self.horizon - 1)
+        scale = np.asarray(self.checkpoint.residual_scale, dtype=np.float32)[trained]
+        blend = np.asarray(self.blend, dtype=np.float32)[trained]
+        delta = correction * (scale * blend[:, None])[:, :, None, None]
+        moved = self.series.normaliser.shifted(reference, delta)
+        return np.maximum(moved, self.series.floor)
+
+
+def run_model(
+    model: Correction, x_BTCHW: NDArray[np.float32], leads: int, device: torch.device
+) -> Array:
+    """The model's correction (B, lead, band, y, x) of numpy inputs, without gradients."""
+    with torch.inference_mode():
+        output = model(torch.from_numpy(x_BTCHW).to(device), leads)
+    result: Array = output.float().cpu().numpy()
+    return result
+
+
+def open_engine(project: Project, run: str, device: str = "auto") -> Engine:
+    """Load a run and the cube, and check that they fit.
+
+    Args:
+        project: where both lie.
+        run: the run's name.
+        device: auto, cpu, cuda or mps.
+    Raises:
+        CubeError: no usable cube.
+        RunError: no usable run, or one for other bands or another CRS.
+    """
+    cube = open_cube(project.cube_path)
+    checkpoint, model = load_checkpoint(project.run_dir(run))
+    missing = [band for band in checkpoint.bands if band not in cube.bands]
+    if missing:
+        raise RunError(
+            f"The run '{run}' forecasts {', '.join(checkpoint.bands)}, but the cube has no "
+            f"{', '.join(missing)}.",
+            where=f"the cube's bands: {', '.join(cube.bands)}",
+            remedy="Stack that band again, or train a new run.",
+        )
+    if checkpoint.wkt != cube.grid.wkt:
+        raise RunError(
+            f"The run '{run}' was trained in another CRS than the cube's.",
+            where=f"cube: {cube.grid.describe()}",
+            remedy="Stack onto the run's CRS with --crs, or train a new run.",
+        )
+    series = make_series(
+        cube,
+        checkpoint.bands,
+        normaliser=checkpoint.normaliser,
+        step_days=checkpoint.step_days,
+        parameters=checkpoint.parameters,
+    )
+    split = Split.from_meta(checkpoint.split, cube.times)
+    where = pick_device(device)
+    return Engine(series, checkpoint, model.to(where), split, where)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a --device value; auto takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        SettingsError: the device is not there.
+    """
+    torch.set_flush_denormal(True)  # decaying states are many times slower otherwise
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        name = next(key for key, there in available.items() if there)
+    if not available[name]:
+        there = ", ".join(key for key, ok in available.items() if ok)
+        raise SettingsError(
+            f"--device {name}: PyTorch {torch.__version__} finds none.",
+            remedy=f"Use one of {there}, or install a PyTorch built for {name}.",
+        )
+    return torch.device(name)

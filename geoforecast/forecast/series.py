@@ -1,0 +1,128 @@
+"""A cube as forecasts see it: the bands, how they are normalised, how far steps lie apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoforecast.raster.cube import Cube
+from geoforecast.references.motion import MotionSource
+from geoforecast.samples.normaliser import BandStatistics, Normaliser, from_meta
+
+SECONDS_A_DAY = 86400.0
+
+
+@dataclass(frozen=True)
+class Series:
+    """Some bands of a cube with what is needed to forecast them.
+
+    Attributes:
+        cube: the pixels.
+        bands: band names, in the order of every array.
+        normaliser: of those bands.
+        statistics: of those bands, on training steps.
+        step_days: the nominal step.
+        parameters: pooled numbers of the references; {} while they are being fitted.
+    """
+
+    cube: Cube
+    bands: tuple[str, ...]
+    normaliser: Normaliser
+    statistics: tuple[BandStatistics, ...]
+    step_days: float
+    parameters: Mapping[str, Mapping[str, float]]
+
+    @cached_property
+    def band_numbers(self) -> list[int]:
+        return [self.cube.bands.index(band) for band in self.bands]
+
+    @cached_property
+    def days(self) -> NDArray[np.float64]:
+        """Time of each step in days since 1970."""
+        return to_days(self.cube.times)
+
+    @cached_property
+    def floor(self) -> NDArray[np.float32]:
+        """(band, 1, 1) smallest possible value; -inf unless the training data begins at 0."""
+        least = [0.0 if band.minimum == 0 else -np.inf for band in self.statistics]
+        return np.asarray(least, dtype=np.float32)[:, None, None]
+
+    @cached_property
+    def motions(self) -> MotionSource:
+        """The motion fields of the series, estimated when asked for and kept."""
+        spread = [band.std if band.std > 0 else 1.0 for band in self.statistics]
+        zero_based = [band.minimum == 0 for band in self.statistics]
+        mean = [band.mean if np.isfinite(band.mean) else 0.0 for band in self.statistics]
+        scale = [
+            max(m, 1e-6) if zero else s for m, s, zero in zip(mean, spread, zero_based, strict=True)
+        ]
+        return MotionSource(self.cube, self.band_numbers, mean, scale, zero_based)
+
+    def with_parameters(self, parameters: Mapping[str, Mapping[str, float]]) -> Series:
+        """The same series with the references' pooled numbers."""
+        return replace(self, parameters=parameters)
+
+
+def make_series(
+    cube: Cube,
+    bands: Sequence[str],
+    *,
+    normaliser: Mapping[str, Any] | None = None,
+    step_days: float | None = None,
+    parameters: Mapping[str, Mapping[str, float]] | None = None,
+) -> Series:
+    """A series from a cube, or with what a checkpoint remembers of the one it was trained on.
+
+    Args:
+        cube: the pixels.
+        bands: names of the bands to forecast.
+        normaliser: the stored normaliser of exactly these bands; None takes the cube's.
+        step_days: the nominal step; None takes the cube's median.
+        parameters: pooled numbers of the references.
+    """
+    meta = pick_bands(cube.meta["normaliser"], cube.bands, bands)
+    fitted, statistics = from_meta(normaliser or meta)
+    if step_days is None:
+        step_days = float(cube.meta["cadence"]["median_seconds"]) / SECONDS_A_DAY
+    return Series(cube, tuple(bands), fitted, tuple(statistics), step_days, parameters or {})
+
+
+def pick_bands(
+    meta: Mapping[str, Any], names: Sequence[str], bands: Sequence[str]
+) -> dict[str, Any]:
+    """The stored normaliser of all bands, cut down to some of them, in their order."""
+    numbers = [names.index(band) for band in bands]
+    cut = {key: [meta[key][number] for number in numbers] for key in ("centre", "scale")}
+    return {**meta, **cut, "statistics": [meta["statistics"][number] for number in numbers]}
+
+
+def to_days(times: NDArray[np.datetime64]) -> NDArray[np.float64]:
+    """datetime64 as days since 1970."""
+    return times.astype("datetime64[s]").astype(np.int64) / SECONDS_A_DAY
+
+
+def future_times(times: NDArray[np.datetime64], steps: int) -> NDArray[np.datetime64]:
+    """The times that follow the last one, at the series' own rhythm.
+
+    Months and years are counted on the calendar where all steps are whole months on the
+    same day; otherwise the median step is added.
+
+    Args:
+        times: (time,) datetime64[s], ascending, two at least.
+        steps: how many.
+    """
+    times = times.astype("datetime64[s]")
+    months = times.astype("datetime64[M]")
+    within = (times - months.astype("datetime64[s]")).astype(np.int64)
+    gaps = np.diff(months.astype(np.int64))
+    if len(set(within.tolist())) == 1 and gaps.min() >= 1:
+        gap = int(np.median(gaps))
+        later = months[-1] + gap * np.arange(1, steps + 1)
+        return later.astype("datetime64[s]") + within[-1].astype("timedelta64[s]")
+    step = int(np.median(np.diff(times).astype(np.int64)))
+    return times[-1] + (step * np.arange(1, steps + 1)).astype("timedelta64[s]")

@@ -1,0 +1,181 @@
+"""The verb: forecast tile by tile, one COG a valid time."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from geoforecast import __version__
+from geoforecast.errors import DateError, InterruptedRunError
+from geoforecast.forecast.engine import Engine, open_engine
+from geoforecast.forecast.series import future_times, to_days
+from geoforecast.project import Project, recorded, replacing
+from geoforecast.raster.geotiff import CogWriter
+from geoforecast.settings import PredictSettings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PredictResult:
+    """The forecasts written.
+
+    Attributes:
+        run: the run used.
+        init_time: the last step that was read.
+        valid_times: (lead,) the times forecast.
+        files: one COG a valid time, in order.
+        valid_fraction: share of pixels that have a forecast.
+    """
+
+    run: str
+    init_time: np.datetime64
+    valid_times: tuple[np.datetime64, ...]
+    files: tuple[Path, ...]
+    valid_fraction: float
+
+
+def run_prediction(
+    project: Project, settings: PredictSettings, *, interrupted: Callable[[], bool]
+) -> PredictResult:
+    """Write forecasts; see geoforecast.predict.predict_rasters."""
+    engine = open_engine(project, settings.run, settings.device)
+    init_step = find_init(engine, settings.from_)
+    leads = settings.steps or engine.horizon
+    if leads > engine.horizon:
+        log.warning(
+            "leads %d to %d lie beyond the run's horizon and are not validated",
+            engine.horizon + 1,
+            leads,
+        )
+    times = valid_times(engine.cube.times, init_step, leads)
+    init_time = engine.cube.times[init_step]
+    folder = project.forecast_dir(settings.run, time_name(init_time, [init_time, *times]))
+    with project.lock(), recorded(project, "predict", settings), replacing(folder) as draft:
+        names = [f"forecast_{time_name(time, [init_time, *times])}.tif" for time in times]
+        fraction = _write(
+            engine, settings, init_step, times, [draft / n for n in names], interrupted
+        )
+    return PredictResult(
+        run=settings.run,
+        init_time=init_time,
+        valid_times=tuple(times),
+        files=tuple(folder / name for name in names),
+        valid_fraction=fraction,
+    )
+
+
+def find_init(engine: Engine, text: str) -> int:
+    """The step to forecast from: the cube's last, or the last one up to a date.
+
+    Raises:
+        DateError: not a date, before the cube, or too early for the lookback.
+    """
+    times = engine.cube.times
+    if not text:
+        step = len(times) - 1
+    else:
+        try:
+            wanted = np.datetime64(text).astype("datetime64[s]")
+            # A day means all of it: 2023-06-15 takes a scene of that afternoon.
+            if len(text) <= 10:
+                wanted += np.timedelta64(86399, "s")
+        except ValueError as error:
+            raise DateError(
+                f"--from is {text!r}.", remedy="Give a date such as 2023-06-15 or 2023-06-15T12:00."
+            ) from error
+        step = int(np.searchsorted(times, wanted, side="right")) - 1
+    least = engine.checkpoint.lookback - 1
+    if step < least:
+        raise DateError(
+            f"Forecasting from {text or times[step]} needs {engine.checkpoint.lookback} steps "
+            f"up to it; the cube has {step + 1}.",
+            where=f"the cube runs from {times[0]} to {times[-1]}",
+            remedy=f"Give a date from {times[min(least, len(times) - 1)]} on.",
+        )
+    return step
+
+
+def valid_times(
+    times: NDArray[np.datetime64], init_step: int, leads: int
+) -> NDArray[np.datetime64]:
+    """The times after a step: the cube's own as far as it goes, then its rhythm carried on."""
+    known = times[init_step + 1 : init_step + 1 + leads]
+    if len(known) == leads:
+        return known
+    return np.concatenate([known, future_times(times, leads - len(known))])
+
+
+def time_name(time: np.datetime64, among: list[np.datetime64]) -> str:
+    """A time as a file-name part: 20230615, or 20230615T1205 where hours matter."""
+    seconds = np.asarray(among).astype("datetime64[s]").astype(np.int64)
+    text = str(time.astype("datetime64[s]")).replace("-", "").replace(":", "")
+    if (seconds % 86400 == 0).all():
+        return text[:8]
+    return text[:13] if (seconds % 60 == 0).all() else text
+
+
+def _write(
+    engine: Engine,
+    settings: PredictSettings,
+    init_step: int,
+    times: NDArray[np.datetime64],
+    paths: list[Path],
+    interrupted: Callable[[], bool],
+) -> float:
+    days = [float(day) for day in to_days(times)]
+    tiles = list(engine.cube.grid.tiles(settings.tile))
+    filled = 0
+    with contextlib.ExitStack() as stack:
+        writers = [
+            stack.enter_context(
+                CogWriter(
+                    path,
+                    engine.cube.grid,
+                    engine.band_names,
+                    units=engine.units,
+                    tags=_tags(engine, settings, init_step, time, lead),
+                )
+            )
+            for lead, (path, time) in enumerate(zip(paths, times, strict=True), 1)
+        ]
+        for tile in tqdm(tiles, desc="predict", unit="tile", disable=None):
+            if interrupted():
+                raise InterruptedRunError(
+                    "Stopped before the forecast was complete; earlier ones are untouched.",
+                    remedy="Run the same command again.",
+                )
+            forecast = engine.forecast(tile, init_step, days)
+            filled += int(np.isfinite(forecast).sum())
+            for writer, lead in zip(writers, forecast, strict=True):
+                writer.write(lead, tile)
+    height, width = engine.cube.grid.shape
+    return filled / (len(times) * len(engine.band_names) * height * width)
+
+
+def _tags(
+    engine: Engine, settings: PredictSettings, init_step: int, time: np.datetime64, lead: int
+) -> dict[str, str]:
+    """Dataset tags: when the forecast holds, and where it comes from."""
+    checkpoint = engine.checkpoint
+    weight = engine.blend[min(lead, engine.horizon) - 1]
+    return {
+        "TIFFTAG_SOFTWARE": f"geoforecast {__version__}",
+        "TIFFTAG_DATETIME": str(time.astype("datetime64[s]")).replace("-", ":").replace("T", " "),
+        "valid_time": f"{time.astype('datetime64[s]')}Z",
+        "init_time": f"{engine.cube.times[init_step].astype('datetime64[s]')}Z",
+        "lead": str(lead),
+        "run": settings.run,
+        "model": checkpoint.config.architecture,
+        "reference": checkpoint.reference,
+        "correction_weight": f"{weight:.6g}",
+        "cube": engine.fingerprint,
+        "trained_on_cube": checkpoint.cube,
+    }

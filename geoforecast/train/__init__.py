@@ -1,0 +1,40 @@
+"""Training: cube -> run. The public function is :func:`train_model`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from geoforecast.project import Project
+from geoforecast.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from geoforecast.train.verb import TrainResult
+
+
+def train_model(
+    project: Project,
+    settings: TrainSettings | None = None,
+    *,
+    interrupted: Callable[[], bool] = lambda: False,
+    **given: Any,
+) -> TrainResult:
+    """Train a run on the project's cube, or go on with one that was interrupted.
+
+    Args:
+        project: where the cube lies and the run goes.
+        settings: all settings; None resolves them from ``given``, the environment and
+            geoforecast.toml.
+        interrupted: asked after every step; True saves and stops.
+        given: single settings, such as ``epochs=5``.
+    Returns:
+        What was trained and how it scores on the validation block.
+    Raises:
+        CubeError: no usable cube.
+        SeriesTooShortError: too few steps for lookback + horizon.
+        InterruptedRunError: stopped early; the same call goes on.
+    """
+    from geoforecast.train.verb import run_training
+
+    chosen = settings or project.settings("train", **given)
+    return run_training(project, chosen, interrupted=interrupted)

@@ -1,0 +1,230 @@
+"""The training loop: seeded by epoch, saved by epoch, so that a killed run goes on exactly."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.utils import clip_grad_norm_
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from geoforecast.errors import InterruptedRunError, RunError
+from geoforecast.models import Correction
+from geoforecast.project import replacing
+from geoforecast.settings import TrainSettings
+from geoforecast.train.calibrate import Calibration, calibrate
+from geoforecast.train.losses import masked_huber
+from geoforecast.train.windows import Windows
+
+log = logging.getLogger(__name__)
+
+LAST = "last.pt"
+LOG = "log.csv"
+EMA_DECAY = 0.98
+CLIP_NORM = 1.0
+WEIGHT_DECAY = 1e-4
+WARM_UP = 0.05  # of all steps
+STEPS_AN_EPOCH = (8, 24)  # least and most
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What training left behind.
+
+    Attributes:
+        weights: the best epoch's averaged weights.
+        epoch: that epoch; 0 is the untrained model.
+        calibration: its scores and blend.
+        epochs: how many were run.
+    """
+
+    weights: dict[str, torch.Tensor]
+    epoch: int
+    calibration: Calibration
+    epochs: int
+
+
+class Loop:
+    """One run's training.
+
+    Args:
+        model: the correction, new, on its device.
+        windows: what to learn from.
+        settings: resolved settings.
+        folder: the run's directory, for last.pt and log.csv.
+        identity: of everything that decides the result; a last.pt of another is refused.
+        device: where tensors live.
+    """
+
+    def __init__(
+        self,
+        model: Correction,
+        windows: Windows,
+        settings: TrainSettings,
+        folder: Path,
+        identity: str,
+        device: torch.device,
+    ) -> None:
+        self.model, self.windows, self.settings = model, windows, settings
+        self.folder, self.identity, self.device = folder, identity, device
+        self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY))
+        self.optimiser = torch.optim.AdamW(
+            model.parameters(), lr=settings.lr, weight_decay=WEIGHT_DECAY
+        )
+        self.steps_an_epoch = self._steps_an_epoch()
+        self.epoch = 0
+        self.rows: list[dict[str, Any]] = []
+        self.best_epoch = 0
+        self.best_skill = 0.0
+        self.best = _copied(model)
+
+    def run(self, interrupted: Callable[[], bool], deadline: float | None) -> Outcome:
+        """Train until the last epoch or until validation stops improving.
+
+        Args:
+            interrupted: True means stop now.
+            deadline: time.monotonic() after which to stop, or None.
+        Raises:
+            InterruptedRunError: stopped early; what was done is saved.
+        """
+        self._resume()
+        bar = tqdm(
+            total=self.settings.epochs, initial=self.epoch, desc="train", unit="epoch", disable=None
+        )
+        with bar:
+            while self.epoch < self.settings.epochs and not self._stale():
+                loss = self._train_epoch(interrupted, deadline)
+                self._close_epoch(loss)
+                row = self.rows[-1]
+                bar.update()
+                bar.set_postfix(loss=f"{loss:.3f}", skill=f"{100 * row['skill']:.1f} %")
+                log.info(
+                    "epoch %d/%d  loss %.4f  validation skill over the reference %.1f %%",
+                    self.epoch,
+                    self.settings.epochs,
+                    loss,
+                    100 * row["skill"],
+                )
+        self.model.load_state_dict(self.best)
+        final = calibrate(self.model.eval(), self.windows, self.settings.seed, self.device)
+        return Outcome(self.best, self.best_epoch, final, self.epoch)
+
+    def _train_epoch(self, interrupted: Callable[[], bool], deadline: float | None) -> float:
+        # The epoch's number seeds it: nothing of a generator's state needs saving.
+        rng = np.random.default_rng([self.settings.seed, 3, self.epoch])
+        self.model.train()
+        total = 0.0
+        for step in range(self.steps_an_epoch):
+            if interrupted() or (deadline is not None and time.monotonic() > deadline):
+                raise InterruptedRunError(
+                    f"Stopped in epoch {self.epoch + 1}; {self.epoch} are saved.",
+                    remedy="Run the same command again to go on.",
+                )
+            parts = self.windows.batch(rng, self.settings.batch_size, self.settings.patch)
+            x, target, known = (part.to(self.device) for part in parts)
+            rate = self._rate(self.epoch * self.steps_an_epoch + step)
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate
+            loss = masked_huber(self.model(x, self.windows.horizon), target, known)
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            clip_grad_norm_(self.model.parameters(), CLIP_NORM)
+            self.optimiser.step()
+            self.average.update_parameters(self.model)
+            total += float(loss.detach())
+        mean = total / self.steps_an_epoch
+        if not math.isfinite(mean):
+            raise RunError(
+                f"The training loss became {mean} in epoch {self.epoch + 1}.",
+                remedy=f"Try a lower rate: --lr {self.settings.lr / 3:.1g} --overwrite.",
+            )
+        return mean
+
+    def _close_epoch(self, loss: float) -> None:
+        averaged = self.average.module
+        result = calibrate(averaged.eval(), self.windows, self.settings.seed, self.device)
+        self.epoch += 1
+        row: dict[str, Any] = {"epoch": self.epoch, "loss": loss, "skill": result.skill}
+        for lead, weight in enumerate(result.blend, 1):
+            row[f"blend_lead{lead}"] = float(weight)
+            row[f"rmse_lead{lead}"] = float(result.forecast_rmse[lead - 1])
+        self.rows.append(row)
+        if result.skill > self.best_skill:
+            self.best_skill, self.best_epoch = result.skill, self.epoch
+            self.best = _copied(averaged)
+        self._save()
+
+    def _stale(self) -> bool:
+        return self.epoch - self.best_epoch >= self.settings.patience
+
+    def _rate(self, step: int) -> float:
+        """Linear warm-up, then a cosine to a hundredth."""
+        total = self.settings.epochs * self.steps_an_epoch
+        warm_up = max(1, round(WARM_UP * total))
+        if step < warm_up:
+            return self.settings.lr * (step + 1) / warm_up
+        progress = (step - warm_up) / max(1, total - warm_up)
+        return self.settings.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+    def _steps_an_epoch(self) -> int:
+        """Steps that show each training pixel about once, within bounds."""
+        pixels = sum(site.tile.shape[0] * site.tile.shape[1] for site in self.windows.sites)
+        crops = max(1.0, pixels / self.settings.patch**2) * len(self.windows.train_inits)
+        low, high = STEPS_AN_EPOCH
+        return int(min(high, max(low, math.ceil(crops / self.settings.batch_size))))
+
+    def _save(self) -> None:
+        with replacing(self.folder / LAST) as temporary:
+            torch.save(
+                {
+                    "identity": self.identity,
+                    "epoch": self.epoch,
+                    "model": self.model.state_dict(),
+                    "average": self.average.state_dict(),
+                    "optimiser": self.optimiser.state_dict(),
+                    "rows": self.rows,
+                    "best_epoch": self.best_epoch,
+                    "best_skill": self.best_skill,
+                    "best": self.best,
+                },
+                temporary,
+            )
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(self.rows[0]))
+        writer.writeheader()
+        writer.writerows(self.rows)
+        with replacing(self.folder / LOG) as temporary:
+            temporary.write_text(text.getvalue(), encoding="utf-8")
+
+    def _resume(self) -> None:
+        path = self.folder / LAST
+        if not path.exists():
+            return
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        if state["identity"] != self.identity:
+            raise RunError(
+                f"The unfinished run '{self.folder.name}' has other settings or another cube.",
+                where=str(path),
+                remedy="Use the same settings to go on, or --overwrite to begin again.",
+            )
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.epoch, self.rows = state["epoch"], state["rows"]
+        self.best_epoch, self.best_skill = state["best_epoch"], state["best_skill"]
+        self.best = state["best"]
+        log.info("going on after epoch %d", self.epoch)
+
+
+def _copied(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}

@@ -1,0 +1,319 @@
+"""The verb: choose a reference, train its correction, calibrate, save."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from geoforecast import __version__
+from geoforecast.errors import InputError, RunError, SeriesTooShortError, SettingsError
+from geoforecast.forecast.engine import pick_device
+from geoforecast.forecast.series import Series, make_series, pick_bands
+from geoforecast.models import ModelConfig, build_model
+from geoforecast.models.checkpoint import META, Checkpoint, load_checkpoint, save_checkpoint
+from geoforecast.project import Project, recorded, write_json
+from geoforecast.raster.cube import Cube, open_cube
+from geoforecast.raster.grid import Tile
+from geoforecast.references import find_reference, reference_classes
+from geoforecast.samples.features import channel_count
+from geoforecast.samples.split import Split
+from geoforecast.settings import TrainSettings
+from geoforecast.train.cache import (
+    choose_sites,
+    fit_references,
+    load_site,
+    reference_errors,
+    residual_scale,
+)
+from geoforecast.train.loop import Loop, Outcome
+from geoforecast.train.windows import Windows
+
+log = logging.getLogger(__name__)
+
+IDENTITY = "settings.json"
+DEFAULT_LOOKBACK = 6
+DEFAULT_HORIZON = 3
+# Settings that do not change the result, so that a run may go on with others.
+FREE_SETTINGS = {"time_limit", "device", "overwrite"}
+UNITS_SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished run.
+
+    Attributes:
+        run: its name.
+        folder: its directory.
+        reference: the reference that it corrects.
+        reference_rmse: validation error of every reference per lead, model units.
+        blend: weight of the correction per lead.
+        skill: validation skill over the reference, mean over leads.
+        epoch: the epoch kept.
+        epochs: epochs trained; 0 if nothing had to be done.
+    """
+
+    run: str
+    folder: Path
+    reference: str
+    reference_rmse: dict[str, list[float]]
+    blend: tuple[float, ...]
+    skill: float
+    epoch: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One training, fully decided."""
+
+    series: Series
+    split: Split
+    settings: TrainSettings
+    lookback: int
+    horizon: int
+    folder: Path
+    identity: str
+    device: torch.device
+
+
+def run_training(
+    project: Project, settings: TrainSettings, *, interrupted: Callable[[], bool]
+) -> TrainResult:
+    """Train a run; see geoforecast.train.train_model."""
+    limit_s = duration_seconds(settings.time_limit)
+    deadline = time.monotonic() + limit_s if limit_s else None
+    device = pick_device(settings.device)
+    cube = open_cube(project.cube_path)
+    _check_cube(cube)
+    split = Split.from_meta(cube.meta["split"], cube.times)
+    lookback, horizon = resolve_steps(settings, split)
+    folder = project.run_dir(settings.run)
+    with project.lock(), recorded(project, "train", settings) as notes:
+        identity = _prepare_folder(folder, settings, cube)
+        if (folder / META).exists():
+            log.info("run '%s' is trained already; nothing to do", settings.run)
+            return _result(settings.run, folder, epochs=0)
+        series = make_series(cube, cube.bands)
+        plan = Plan(series, split, settings, lookback, horizon, folder, identity, device)
+        checkpoint, outcome = _train(plan, interrupted, deadline)
+        save_checkpoint(folder, checkpoint, outcome.weights)
+        notes.update(seed=settings.seed, epoch=outcome.epoch, reference=checkpoint.reference)
+        return _result(settings.run, folder, epochs=outcome.epochs)
+
+
+def resolve_steps(settings: TrainSettings, split: Split) -> tuple[int, int]:
+    """Lookback and horizon; where they are 0, what suits the length of the series.
+
+    Raises:
+        SeriesTooShortError: the training block cannot hold both.
+    """
+    train = len(split.train_steps)
+    lookback = settings.lookback or min(DEFAULT_LOOKBACK, max(1, train // 3))
+    horizon = settings.horizon or min(DEFAULT_HORIZON, max(1, train // 4))
+    if train < lookback + horizon:
+        raise SeriesTooShortError(
+            f"{train} training steps (of {split.steps}) are too few for --lookback {lookback} "
+            f"and --horizon {horizon}, which need {lookback + horizon}.",
+            remedy="Use a longer series, or a smaller --lookback or --horizon.",
+        )
+    if horizon >= split.test:
+        raise SeriesTooShortError(
+            f"--horizon {horizon} reaches beyond the {split.test} steps before the test block.",
+            remedy="Use a smaller --horizon.",
+        )
+    return lookback, horizon
+
+
+def duration_seconds(text: str) -> float:
+    """Seconds in 90s, 50min, 3h or 1d; 0 for an empty text.
+
+    Raises:
+        SettingsError: anything else.
+    """
+    if not text:
+        return 0.0
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|h|d)", text.strip())
+    if not match:
+        raise SettingsError(
+            f"--time-limit is {text!r}.", remedy="Give a number and s, min, h or d, such as 50min."
+        )
+    return float(match[1]) * UNITS_SECONDS[match[2]]
+
+
+def choose_reference(
+    plan: Plan, series: Series, sites: list[Tile]
+) -> tuple[str, dict[str, list[float]]]:
+    """The reference with the least error on the validation block, mean over leads.
+
+    Args:
+        plan: the training.
+        series: with fitted parameters.
+        sites: rectangles to score on.
+    Returns:
+        Its name, or the one that was asked for, and every reference's error per lead.
+    """
+    names = list(reference_classes(series.step_days))
+    errors = reference_errors(series, sites, names, plan.split.validation_steps, plan.horizon)
+    table = {name: error.tolist() for name, error in errors.items()}
+    if plan.settings.reference != "auto":
+        return find_reference(plan.settings.reference, series.step_days).name, table
+    finite = {name: float(np.nanmean(e)) for name, e in errors.items() if np.isfinite(e).any()}
+    if not finite:
+        log.warning("no valid pixel in the validation block: taking persistence unproven")
+        return "persistence", table
+    return min(finite, key=lambda name: finite[name]), table
+
+
+def _train(
+    plan: Plan, interrupted: Callable[[], bool], deadline: float | None
+) -> tuple[Checkpoint, Outcome]:
+    settings, split = plan.settings, plan.split
+    bare = plan.series
+    sites = choose_sites(bare, split.test, plan.horizon, settings.seed)
+    names = list(reference_classes(bare.step_days))
+    series = bare.with_parameters(fit_references(bare, sites, names, split.validation))
+    reference, errors = choose_reference(plan, series, sites)
+    log.info("reference: %s (validation error %s)", reference, _error_text(errors, reference))
+    loaded = [load_site(series, tile, reference, split.test, plan.horizon) for tile in sites]
+    scale = residual_scale(loaded, split.validation)
+    windows = Windows(loaded, split, plan.lookback, plan.horizon, series.step_days, scale)
+    config = ModelConfig(
+        architecture=settings.model,
+        in_channels=channel_count(len(series.bands)),
+        out_channels=len(series.bands),
+        hidden=settings.hidden,
+        layers=settings.layers,
+        kernel=settings.kernel,
+        peepholes=settings.peepholes,
+    )
+    torch.manual_seed(settings.seed)
+    model = build_model(config).to(plan.device)
+    loop = Loop(model, windows, settings, plan.folder, plan.identity, plan.device)
+    outcome = loop.run(interrupted, deadline)
+    result = outcome.calibration
+    _say_outcome(outcome, reference)
+    cube = series.cube
+    return Checkpoint(
+        config=config,
+        bands=series.bands,
+        lookback=plan.lookback,
+        horizon=plan.horizon,
+        step_days=series.step_days,
+        reference=reference,
+        parameters={name: dict(numbers) for name, numbers in series.parameters.items()},
+        residual_scale=tuple(tuple(float(v) for v in row) for row in scale),
+        blend=tuple(float(weight) for weight in result.blend),
+        normaliser=pick_bands(cube.meta["normaliser"], cube.bands, series.bands),
+        split=dict(cube.meta["split"]),
+        cube=str(cube.meta["fingerprint"]),
+        wkt=cube.grid.wkt,
+        seed=settings.seed,
+        epoch=outcome.epoch,
+        scores={"validation_skill": result.skill, "reference_rmse": errors},
+    ), outcome
+
+
+def _check_cube(cube: Cube) -> None:
+    if cube.kind == "categorical":
+        raise InputError(
+            "The cube holds classes, and only continuous values can be forecast.",
+            remedy="Stack a continuous variable, such as the fraction of each class.",
+        )
+    never = [
+        band
+        for band, statistics in zip(cube.bands, cube.meta["normaliser"]["statistics"], strict=True)
+        if not statistics["count"]
+    ]
+    if never:
+        raise InputError(
+            f"Never valid in the training steps: {', '.join(never)}.",
+            remedy="Leave it out with --bands, or check the mask (--mask).",
+        )
+
+
+def _prepare_folder(folder: Path, settings: TrainSettings, cube: Cube) -> str:
+    """Create the run's folder, or check that the one there is of the same training."""
+    decisive = {k: v for k, v in asdict(settings).items() if k not in FREE_SETTINGS}
+    content = json.dumps(
+        {"settings": decisive, "cube": cube.meta["fingerprint"], "geoforecast": __version__},
+        sort_keys=True,
+    )
+    identity = hashlib.sha256(content.encode()).hexdigest()
+    path = folder / IDENTITY
+    if path.exists():
+        old = json.loads(path.read_text(encoding="utf-8"))
+        if old["identity"] == identity:
+            return identity
+        if not settings.overwrite:
+            raise RunError(
+                f"The run '{settings.run}' was made with other settings or another cube.",
+                where=_differences(old, decisive, cube),
+                remedy="Give another name with --run, or --overwrite to replace it.",
+            )
+    if folder.exists():
+        shutil.rmtree(folder)
+    write_json(
+        path,
+        {"identity": identity, "settings": decisive, "cube": cube.meta["fingerprint"]},
+    )
+    return identity
+
+
+def _differences(old: dict[str, object], decisive: dict[str, object], cube: Cube) -> list[str]:
+    before = old["settings"]
+    lines = []
+    if isinstance(before, dict):
+        lines = [
+            f"{key}: was {before.get(key)}, is now {value}"
+            for key, value in decisive.items()
+            if before.get(key) != value
+        ]
+    if old["cube"] != cube.meta["fingerprint"]:
+        lines.append("the cube has changed")
+    return lines or ["it was made by another version of geoforecast"]
+
+
+def _result(run: str, folder: Path, epochs: int) -> TrainResult:
+    checkpoint, _ = load_checkpoint(folder)
+    return TrainResult(
+        run=run,
+        folder=folder,
+        reference=checkpoint.reference,
+        reference_rmse=checkpoint.scores["reference_rmse"],
+        blend=checkpoint.blend,
+        skill=float(checkpoint.scores["validation_skill"]),
+        epoch=checkpoint.epoch,
+        epochs=epochs,
+    )
+
+
+def _error_text(errors: dict[str, list[float]], chosen: str) -> str:
+    order = [chosen, *(name for name in errors if name != chosen)]
+    return ", ".join(f"{name} {np.nanmean(errors[name]):.3f}" for name in order)
+
+
+def _say_outcome(outcome: Outcome, reference: str) -> None:
+    blend = outcome.calibration.blend
+    if not any(blend):
+        log.warning(
+            "no correction helped on the validation block: the forecast is %s itself", reference
+        )
+        return
+    log.info(
+        "kept epoch %d: %.1f %% below %s on validation, correction weighted %s",
+        outcome.epoch,
+        100 * outcome.calibration.skill,
+        reference,
+        "/".join(f"{weight:.2f}" for weight in blend),
+    )
