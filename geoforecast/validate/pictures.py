@@ -15,6 +15,9 @@ from geoforecast.raster.grid import Grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colorbar import Colorbar
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 DPI = 110
 PERCENTILE = 98  # of |value|: where a diverging scale ends
@@ -88,7 +91,7 @@ def draw(path: Path, panels: Sequence[Panel], grid: Grid, title: str) -> None:
     left, bottom, right, top = grid.bounds
     ratio = (top - bottom) * pixel_aspect(grid) / (right - left)
     wide = ratio < 0.5
-    width = 4.6 if not wide else 8.0
+    width = 3.9 if not wide else 8.0
     height = min(max(width * 0.82 * ratio, 0.9), 9.0) + (1.5 if wide else 0.75)
     rows, cols = (len(panels), 1) if wide else (1, len(panels))
     figure = Figure(figsize=(width * cols, height * rows + 0.35), dpi=DPI, layout="constrained")
@@ -104,13 +107,22 @@ def draw(path: Path, panels: Sequence[Panel], grid: Grid, title: str) -> None:
             interpolation="nearest",
         )
         _dress(axis, panel.title, pixel_aspect(grid))
-        where: dict[str, Any] = {"orientation": "horizontal", "fraction": 0.08, "aspect": 40}
-        bar = figure.colorbar(image, ax=axis, extend="both", **(where if wide else {}))
+        bar = _colour_bar(figure, axis, image, wide)
         bar.set_label(panel.label, fontsize=8)
         bar.ax.tick_params(labelsize=7)
         bar.outline.set_linewidth(0.5)
     figure.suptitle(title, fontsize=10, fontweight="bold", x=0.01, ha="left")
     figure.savefig(path, format="png", metadata={"Software": None})
+
+
+def _colour_bar(figure: Figure, axis: Axes, image: AxesImage, wide: bool) -> Colorbar:
+    """A bar as high as the map, or below it if the map is wide and flat."""
+    if wide:
+        return figure.colorbar(
+            image, ax=axis, extend="both", orientation="horizontal", fraction=0.08, aspect=40
+        )
+    place = axis.inset_axes((1.03, 0.0, 0.045, 1.0))
+    return figure.colorbar(image, cax=place, extend="both")
 
 
 def _dress(axis: Axes, title: str, aspect: float) -> None:

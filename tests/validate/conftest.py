@@ -149,3 +149,11 @@ def use_engine(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setitem(sys.modules, "geoforecast.forecast.engine", module)
 
     return use
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out what takes seconds and is tested elsewhere."""
+    from geoforecast.validate import verb
+
+    monkeypatch.setattr(verb, "draw_pictures", lambda *_: ())

@@ -1,0 +1,132 @@
+"""Sums over tiles and steps: the same pixels for all, whatever the tile size."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from skimage.metrics import structural_similarity
+
+from geoforecast.validate.accumulate import STATS, Scores, map_reference, score_raster
+from geoforecast.validate.metrics import evaluate
+from geoforecast.validate.summary import metric_rows
+
+
+def score(engine: Any, tile_px: int = 512, methods: tuple[str, ...] | None = None) -> Scores:
+    return score_raster(engine, methods or engine.methods, tile_px, lambda *_: None)
+
+
+@pytest.mark.parametrize("tile_px", [4, 11, 16])
+def test_tile_size_does_not_matter(engine: Any, tile_px: int) -> None:
+    whole, tiled = score(engine), score(engine, tile_px)
+    for one, other in zip(metric_rows(whole), metric_rows(tiled), strict=True):
+        assert dataclasses.replace(one, value=0.0) == dataclasses.replace(other, value=0.0)
+        assert one.value == pytest.approx(other.value, rel=1e-12, abs=1e-12, nan_ok=True)
+
+
+def test_scores_equal_direct_arithmetic(engine: Any) -> None:
+    """MAE, R2 and SSIM of one band and lead, from whole arrays, by the protocol."""
+    band, lead = 1, 2
+    statistics = engine.statistics[band]
+    errors, observations, similarities = [], [], []
+    for hindcast in engine.hindcasts(engine.cube.grid.whole, engine.split.test_steps):
+        if hindcast.lead != lead:
+            continue
+        ok = hindcast.valid[band]
+        f, o = (
+            a[band].astype(np.float64) for a in (hindcast.forecasts["forecast"], hindcast.observed)
+        )
+        errors.append((f - o)[ok])
+        observations.append(o[ok])
+        f, o = (np.where(ok, a, statistics.mean) for a in (f, o))
+        width = statistics.maximum - statistics.minimum
+        _, image = structural_similarity(f, o, data_range=width, full=True)
+        if ok.mean() >= 0.25:
+            similarities.append(image[ok].mean())
+    e, o = np.concatenate(errors), np.concatenate(observations)
+    pooled = score(engine).pooled("forecast", band, lead)
+    assert pooled.n == e.size
+    assert evaluate("mae", pooled)[0] == pytest.approx(np.abs(e).mean(), rel=1e-12)
+    expected = 1 - (e**2).sum() / ((o - o.mean()) ** 2).sum()
+    assert evaluate("r2", pooled)[0] == pytest.approx(expected, rel=1e-9)
+    assert evaluate("ssim", pooled)[0] == pytest.approx(np.mean(similarities), abs=1e-8)
+
+
+def test_invalid_pixels_do_not_matter(engine: Any) -> None:
+    junk = dataclasses.replace(engine, junk=1e9)
+    np.testing.assert_array_equal(score(junk).sums, score(engine).sums)
+
+
+def test_all_methods_share_their_pixels(engine: Any) -> None:
+    sums = score(engine).sums[..., STATS.index("n")]
+    assert (sums == sums[:, :, :1]).all()
+    assert sums.sum() > 0
+
+
+class HoleEngine:
+    """Another engine, but climatology lacks the left half."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def hindcasts(self, tile: Any, steps: range) -> Any:
+        for hindcast in self._engine.hindcasts(tile, steps):
+            columns = np.arange(tile.col0, tile.col1)
+            hindcast.forecasts["climatology"][..., columns < 15] = np.nan
+            yield hindcast
+
+
+def test_a_pixel_that_one_method_lacks_is_scored_for_none(engine: Any) -> None:
+    scores = score(HoleEngine(engine))
+    _, valid = engine.cube.read(10, 14)
+    assert scores.counts[:, 0].sum() == valid[..., 15:].sum()
+    assert scores.seen[0].sum() == valid.sum()
+    assert scores.without_values() == {}
+
+
+def test_a_reference_without_any_value_is_named(engine: Any) -> None:
+    scores = score(dataclasses.replace(engine, gone="climatology"))
+    assert scores.without_values() == {"climatology": "no value for NDVI at lead 1"}
+    assert scores.counts.sum() == 0
+    assert math.isnan(scores.pooled("forecast", 0, 1).ssim)
+
+
+def test_frames_with_few_pixels_do_not_count_for_ssim(engine: Any) -> None:
+    scores = score(engine)
+    column, share = STATS.index("n"), 0.25 * scores.pixels
+    sums = scores.sums.copy()
+    sums[0, :, :, :, column] = share - 1  # one frame falls below a quarter
+    fewer = dataclasses.replace(scores, sums=sums)
+    kept = [frame for frame in range(1, 4) if scores.counts[frame, 0, 0] >= share]
+    expected = [sums[i, 0, 0, 0, -1] / sums[i, 0, 0, 0, column] for i in kept]
+    assert fewer.pooled("forecast", 0, 1).ssim == pytest.approx(np.mean(expected), rel=1e-12)
+    assert scores.pooled("forecast", 0, 1).ssim != fewer.pooled("forecast", 0, 1).ssim
+
+
+def test_better_steps_counts_steps(engine: Any) -> None:
+    scores = score(engine)
+    assert scores.better_steps("persistence", 0, 1) == (4, 4)  # half the error everywhere
+    assert scores.better_steps("persistence", 0, 3) == (0, 4)  # one and a half times
+
+
+def test_map_reference_is_the_runs_own(engine: Any) -> None:
+    assert map_reference(engine, engine.methods) == "persistence"
+    other = dataclasses.replace(engine, reference="mixture")
+    assert map_reference(other, ("forecast", "climatology")) == "climatology"
+    assert map_reference(engine, ("forecast",)) == ""
+
+
+def test_progress_ends_at_the_end(engine: Any, tmp_path: Path) -> None:  # noqa: ARG001
+    seen: list[tuple[int, int]] = []
+    score_raster(
+        engine, engine.methods, 16, lambda *_: None, lambda done, total: seen.append((done, total))
+    )
+    assert seen[-1] == (48, 48)  # 4 tiles, 4 steps, 3 leads
+    assert len(seen) == 48

@@ -1,0 +1,151 @@
+"""The report: self-contained, escaped, complete; and the curves in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from geoforecast.settings import ValidateSettings
+from geoforecast.validate import report
+from geoforecast.validate.charts import (
+    BOTTOM,
+    HEIGHT,
+    LABEL_GAP,
+    TOP,
+    draw_chart,
+    line_styles,
+    nice_ticks,
+    spread_labels,
+)
+from geoforecast.validate.verb import ValidateResult, write_validation
+
+
+class Tags(HTMLParser):
+    """Collects tags with their attributes, and checks that they nest."""
+
+    VOID = ("meta", "img", "link", "br", "hr", "line", "polyline")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def parse(path: Path) -> tuple[str, Tags]:
+    text = path.read_text(encoding="utf-8")
+    tags = Tags()
+    tags.feed(text)
+    assert tags.open == []
+    return text, tags
+
+
+def test_no_external_reference(result: ValidateResult) -> None:
+    text, tags = parse(result.report_path)
+    assert not re.search(r"https?:|@import|url\(|//[a-z]", re.sub(r"base64,[^\"]*", "", text))
+    for tag, attributes in tags.found:
+        assert tag not in ("link", "script", "iframe", "object")
+        for name in ("src", "href"):
+            if name in attributes:
+                assert str(attributes[name]).startswith("data:image/png;base64,")
+
+
+def test_every_picture_is_embedded_with_words(result: ValidateResult) -> None:
+    _, tags = parse(result.report_path)
+    images = [attributes for tag, attributes in tags.found if tag == "img"]
+    assert len(images) == len(result.pictures) == 20
+    assert all(attributes["alt"] for attributes in images)
+
+
+def test_the_numbers_and_words_are_there(result: ValidateResult) -> None:
+    text, tags = parse(result.report_path)
+    assert "worth trusting 1 step ahead" in text
+    assert "2024-06-09 to 2024-07-27" in text
+    assert "EPSG:32633" in text
+    rmse = next(
+        r for r in result.rows if (r.method, r.band, r.metric) == ("forecast", "LST", "rmse")
+    )
+    assert f"{rmse.value:.4g}" in text
+    assert sum(tag == "svg" for tag, _ in tags.found) == 4  # RMSE and skill, two bands
+    for title in ("MAE", "RMSE", "bias", "R²", "SSIM", "PSNR"):
+        assert f"<td>{title}" in text
+
+
+def test_names_are_escaped(engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nasty = dataclasses.replace(engine, fingerprint="<script>alert(1)</script>", horizon=1)
+    monkeypatch.setattr(report, "draw", lambda path, *_: path.write_bytes(b""))
+    result = write_validation(tmp_path / "run", nasty, ValidateSettings())
+    text, tags = parse(result.report_path)
+    assert "&lt;script&gt;" in text
+    assert not any(tag == "script" for tag, _ in tags.found)
+
+
+def test_too_many_pictures_stay_outside(
+    engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "draw", lambda path, *_: path.write_bytes(b""))
+    monkeypatch.setattr(report, "MAX_PICTURES", 5)
+    result = write_validation(tmp_path / "run", engine, ValidateSettings())
+    text, tags = parse(result.report_path)
+    assert sum(tag == "img" for tag, _ in tags.found) == 5
+    assert "15 further maps are in the folder maps/" in text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.0, 0.18, [0, 0.05, 0.1, 0.15, 0.2]),
+        (-0.6, 0.5, [-1, -0.5, 0, 0.5]),
+        (0.0, 4.0, [0, 1, 2, 3, 4]),
+    ],
+)
+def test_nice_ticks(low: float, high: float, expected: list[float]) -> None:
+    assert nice_ticks(low, high) == pytest.approx(expected)
+
+
+def test_nice_ticks_of_one_value() -> None:
+    ticks = nice_ticks(3.0, 3.0)
+    assert ticks[0] <= 3.0 <= ticks[-1]
+    assert len(ticks) > 1
+
+
+def test_labels_keep_apart_and_inside() -> None:
+    placed = spread_labels([270.0, 275.0, 100.0, 101.0, 279.0])
+    ordered = sorted(placed)
+    assert all(b - a >= LABEL_GAP - 0.11 for a, b in itertools.pairwise(ordered))
+    assert max(placed) <= HEIGHT
+    assert placed[2] == 100.0
+
+
+def test_chart_geometry() -> None:
+    curves = {"forecast": [1.0, math.nan, 3.0], "persistence": [4.0, 4.0, 4.0]}
+    chart = draw_chart(
+        "t", "a", curves, line_styles(list(curves)), lead_label="steps", include_zero=True
+    )
+    assert chart is not None
+    ours, other = chart.lines
+    assert [len(run) for run in ours.runs] == [1, 1]  # a gap, not a bridge
+    assert chart.zero == HEIGHT - BOTTOM
+    assert other.runs[0][0].y == TOP  # 4 is the top tick
+    assert ours.runs[0][0].y == pytest.approx(TOP + 0.75 * (HEIGHT - BOTTOM - TOP), abs=0.1)
+    assert ours.width > other.width
+    assert "lead 3" in ours.end.text
+    nothing = {"forecast": [math.nan]}
+    assert draw_chart("t", "a", nothing, {}, lead_label="", include_zero=True) is None

@@ -1,0 +1,114 @@
+"""Rows, skills, the plain sentence and the text table."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from geoforecast.validate import skill_table
+from geoforecast.validate.summary import (
+    LeadSummary,
+    best_reference,
+    percent,
+    plain_sentences,
+    step_length,
+    time_label,
+)
+from geoforecast.validate.verb import ValidateResult
+
+NAN = math.nan
+
+
+def item(lead: int, skill: float, best: str = "persistence", **changes: Any) -> LeadSummary:
+    base = LeadSummary("NDVI", lead, 0.1, 0.5, best, 0.1, skill, skill, 7, 9, 100, 1.0)
+    return dataclasses.replace(base, **changes)
+
+
+def test_rows_are_tidy_and_complete(result: ValidateResult) -> None:
+    keys = [(r.method, r.band, r.lead, r.metric) for r in result.rows]
+    assert len(keys) == len(set(keys))
+    # 2 bands x 3 leads x (3 methods x 6 metrics + rmse and mae skill x (2 references + best))
+    assert len(keys) == 2 * 3 * (3 * 6 + 2 * 3)
+    assert {r.method for r in result.rows} == {"forecast", "persistence", "climatology"}
+
+
+def test_skills_follow_from_the_errors(result: ValidateResult) -> None:
+    value = {(r.method, r.band, r.lead, r.metric): r.value for r in result.rows}
+    for band in ("NDVI", "LST"):
+        for lead in (1, 2, 3):
+            for name in ("rmse", "mae"):
+                ours = value["forecast", band, lead, name]
+                against = {m: value[m, band, lead, name] for m in ("persistence", "climatology")}
+                for method, error in against.items():
+                    found = value["forecast", band, lead, f"{name}_skill_vs_{method}"]
+                    assert found == pytest.approx(1 - ours / error, rel=1e-12)
+                found = value["forecast", band, lead, f"{name}_skill"]
+                assert found == pytest.approx(1 - ours / min(against.values()), rel=1e-12)
+    assert value["forecast", "NDVI", 1, "rmse_skill"] == pytest.approx(0.5, abs=1e-4)
+
+
+def test_best_reference() -> None:
+    assert best_reference({"forecast": 0.1, "a": 0.3, "b": 0.2, "c": NAN}) == "b"
+    assert best_reference({"forecast": 0.1, "a": NAN}) == ""
+
+
+def test_sentence_names_leads_gains_and_the_alternative() -> None:
+    text = plain_sentences([item(1, 0.12), item(2, 0.04), item(3, -0.07, "climatology")])
+    assert text == (
+        "NDVI: worth trusting 1-2 steps ahead (RMSE 12 % and 4 % below the best simple "
+        "forecast, persistence; better at 7 of 9 and 7 of 9 test steps); use climatology "
+        "instead at lead 3 (the forecast's RMSE is 7 % higher).",
+    )
+
+
+def test_sentence_when_nothing_is_better() -> None:
+    (text,) = plain_sentences([item(1, 0.001), item(2, -0.2), item(3, -0.3)])
+    assert text == (
+        "NDVI: not worth preferring to a simple forecast; no better than persistence at lead 1; "
+        "use persistence instead at leads 2-3 (the forecast's RMSE is 20 % and 30 % higher)."
+    )
+
+
+def test_sentence_when_nothing_could_be_scored() -> None:
+    (text,) = plain_sentences([item(1, NAN, "", steps=0), item(3, NAN, "", steps=0)])
+    assert text == "NDVI: cannot be judged at leads 1 and 3."
+
+
+def test_sentence_warns_of_negative_r2_and_of_few_steps() -> None:
+    text = " ".join(plain_sentences([item(1, 0.2, r2=-0.4, steps=5)]))
+    assert "at lead 1 even so R² is below 0" in text
+    assert "With only 5 test steps" in text
+    assert "only" not in " ".join(plain_sentences([item(1, 0.2, steps=8)]))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.123, "+12 %"), (-0.4, "-40 %"), (-0.004, "0 %"), (NAN, "-")]
+)
+def test_percent(value: float, text: str) -> None:
+    assert percent(value) == text
+
+
+def test_time_words() -> None:
+    start = np.datetime64("2024-01-01T00:00:00", "s")
+    minutes = start + np.arange(5) * np.timedelta64(300, "s")
+    assert step_length(minutes) == "5 min"
+    assert step_length(start + np.array([0, 16, 32, 47]) * np.timedelta64(86400, "s")) == (
+        "about 16 d"
+    )
+    assert time_label(start) == "2024-01-01"
+    assert time_label(minutes[1]) == "2024-01-01 00:05 UTC"
+
+
+def test_skill_table(result: ValidateResult) -> None:
+    lines = skill_table(result).splitlines()
+    assert lines[0].split() == ["NDVI", "RMSE", "lead", "1", "lead", "2", "lead", "3"]
+    value = {(r.method, r.band, r.lead): r.value for r in result.rows if r.metric == "rmse"}
+    expected = [f"{value['persistence', 'NDVI', lead]:.4g}" for lead in (1, 2, 3)]
+    assert lines[2].split() == ["persistence", *expected]
+    assert lines[4].startswith("skill over the best reference")
+    assert "+50 %" in lines[4]
+    assert lines[7].startswith("LST RMSE [K]")
