@@ -1,0 +1,271 @@
+"""Run the whole chain on real series with default settings, and print how it did.
+
+    python benchmarks/real_series.py [--data DIR] [--only NAME] [--stack-only] [--out FILE]
+
+Each series is stacked, trained, forecast and validated by one command line in a process of
+its own, with no option but what the series' README demands. What is printed is Markdown:
+every command line, then one table for the forecasts at lead 1 and one for the series that
+can only be stacked. The data are not part of this project; without them nothing is run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import zarr
+
+CHAIN = ("train", "predict", "validate")
+Cells = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Series:
+    """A folder of the data, and what `stack` must be told about it.
+
+    Attributes:
+        name: the folder.
+        options: of `geoforecast stack`.
+        why: what its README says that makes them necessary.
+        forecast: False to stack only.
+    """
+
+    name: str
+    options: tuple[str, ...] = ()
+    why: str = ""
+    forecast: bool = True
+
+
+SERIES = (
+    Series("s2_ndvi_slovenia"),
+    Series("s2_earthnet_29SND"),
+    Series(
+        "modis_evi_matogrosso",
+        ("--bands", "EVI"),
+        "DOY files beside EVI files match the same date pattern",
+    ),
+    Series("modis_ndvi_sinop", ("--scale", "1e-4"), "int16 x10000; no nodata, no scale tag"),
+    Series(
+        "landsat_p035r032",
+        ("--bands", "Red,NIR", "--scale", "1e-4"),
+        "8-band int16: red, NIR x10000, thermal x100; no scale tag",
+    ),
+    Series("era5_t2m_uk"),
+    Series("ostia_sst_monthly"),
+    Series("radar_fmi_1km"),
+    Series("radolan_rw_hourly"),
+    Series(
+        "radar_fmi_orig",
+        ("--scale", "0.5", "--offset", "-32", "--nodata", "255"),
+        "gain 0.5, offset -32, nodata 255 live only inside a private XML string",
+        forecast=False,
+    ),
+    Series(
+        "landsat8_ny_mixed",
+        ("--bands", "B4,B5", "--nodata", "0"),
+        "no nodata tag, fill = 0; B8 has half the pixel size",
+        forecast=False,
+    ),
+    Series(
+        "lulc_itanhanga",
+        ("--kind", "categorical"),
+        "categorical - must not be averaged or bilinearly resampled",
+        forecast=False,
+    ),
+)
+
+
+@dataclass
+class Outcome:
+    """What became of one series.
+
+    Attributes:
+        series: which one.
+        command: the command line as a user would write it.
+        code: its exit code.
+        seconds: wall time.
+        peak_mib: largest resident memory of the process.
+        grid: steps, bands, rows x columns, valid share; by column of the tables.
+        rmse: (band, method) -> RMSE at lead 1.
+    """
+
+    series: Series
+    command: str
+    code: int
+    seconds: float
+    peak_mib: float
+    grid: Cells = field(default_factory=dict)
+    rmse: dict[tuple[str, str], float] = field(default_factory=dict)
+
+
+def run_series(series: Series, data: Path, work: Path, stack_only: bool) -> Outcome:
+    """Run one series in a process of its own and read what it left."""
+    verbs = () if stack_only or not series.forecast else CHAIN
+    project = work / series.name
+    arguments = ["-p", str(project), "stack", str(data / series.name), *series.options, *verbs]
+    shown = shlex.join(
+        ["geoforecast", "-p", series.name, "stack", f"data/{series.name}", *series.options, *verbs]
+    )
+    print(shown, file=sys.stderr)
+    started = time.perf_counter()
+    log_path = work / f"{series.name}.log"
+    with log_path.open("w", encoding="utf-8") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "geoforecast", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB here
+    seconds = time.perf_counter() - started
+    outcome = Outcome(series, shown, child.returncode, seconds, usage.ru_maxrss / unit)
+    if outcome.code:
+        tail = log_path.read_text(encoding="utf-8", errors="replace").splitlines()[-12:]
+        print(f"Exit code {outcome.code}:", *tail, sep="\n  ", file=sys.stderr)
+        return outcome
+    outcome.grid = describe_cube(project / "cube.zarr")
+    if verbs:
+        outcome.rmse = read_rmse(project / "validation" / "default" / "metrics.csv")
+    return outcome
+
+
+def describe_cube(path: Path) -> Cells:
+    """Steps, bands, grid and valid share of a cube."""
+    valid = zarr.open_group(path, mode="r")["valid"]
+    if not isinstance(valid, zarr.Array):
+        raise TypeError(f"{path}/valid is no array")
+    steps, bands, rows, columns = valid.shape
+    # A chunk of steps at a time: the largest cube would not fit into memory.
+    stride = valid.chunks[0]
+    usable = sum(np.count_nonzero(valid[i : i + stride]) for i in range(0, steps, stride))
+    return {
+        "steps": str(steps),
+        "bands": str(bands),
+        "grid": f"{rows} x {columns}",
+        "valid": f"{usable / (steps * bands * rows * columns):.2f}",
+    }
+
+
+def read_rmse(path: Path) -> dict[tuple[str, str], float]:
+    """RMSE at lead 1 by band and method, from metrics.csv."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        return {
+            (row["band"], row["method"]): float(row["value"])
+            for row in csv.DictReader(stream)
+            if row["metric"] == "rmse" and row["lead"] == "1" and row["value"]
+        }
+
+
+def cost(outcome: Outcome) -> Cells:
+    """The columns that say what a series cost."""
+    return {"wall s": f"{outcome.seconds:.0f}", "peak MiB": f"{outcome.peak_mib:.0f}"}
+
+
+def forecast_rows(outcomes: list[Outcome]) -> list[Cells]:
+    """One row a series and band: RMSE at lead 1 of all methods, and the forecast's skill."""
+    rows = []
+    for outcome in outcomes:
+        for band in dict.fromkeys(band for band, _ in outcome.rmse):
+            scores = {method: value for (b, method), value in outcome.rmse.items() if b == band}
+            ours = scores.pop("forecast")
+            best = min(scores.values())
+            rows.append(
+                {"series": outcome.series.name, "band": band, "steps": outcome.grid["steps"]}
+                | {"forecast": f"{ours:.4g}"}
+                | {"skill": f"{1 - ours / best:+.3f}" if best else "–"}
+                | {method: f"{value:.4g}" for method, value in scores.items()}
+                | cost(outcome)
+            )
+    return rows
+
+
+def stack_rows(outcomes: list[Outcome]) -> list[Cells]:
+    """One row a series that was only stacked."""
+    return [
+        {"series": outcome.series.name} | outcome.grid | cost(outcome)
+        for outcome in outcomes
+        if outcome.grid and not outcome.rmse
+    ]
+
+
+def markdown_table(rows: list[Cells]) -> str:
+    """A Markdown table; what it cost comes last, and what a row lacks is a dash."""
+    if not rows:
+        return ""
+    last = ("wall s", "peak MiB")
+    columns = [c for c in dict.fromkeys(c for row in rows for c in row) if c not in last]
+    columns += last
+    lines = [columns, ["---"] * len(columns)]
+    lines += [[row.get(column, "–") for column in columns] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def report(outcomes: list[Outcome]) -> str:
+    """The commands and the tables, as Markdown."""
+    commands = "".join(
+        (f"    # {why}\n" if (why := outcome.series.why) else "") + f"    {outcome.command}\n"
+        for outcome in outcomes
+    )
+    parts = [f"Commands:\n\n{commands}"]
+    if rows := forecast_rows(outcomes):
+        heading = "RMSE one step ahead on the test steps; skill = 1 - RMSE / best reference's:"
+        parts.append(f"{heading}\n\n{markdown_table(rows)}")
+    if rows := stack_rows(outcomes):
+        parts.append(f"Stacked only:\n\n{markdown_table(rows)}")
+    if failed := [outcome.series.name for outcome in outcomes if outcome.code]:
+        parts.append(f"Failed: {', '.join(failed)}\n")
+    return "\n".join(parts)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="the folder")
+    parser.add_argument(
+        "--only",
+        action="append",
+        metavar="NAME",
+        choices=[series.name for series in SERIES],
+        help="run this series only; may be repeated",
+    )
+    parser.add_argument("--stack-only", action="store_true", help="stack, and stop there")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep projects and logs here")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the tables here")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run what is there, print the tables; 1 if a series failed."""
+    arguments = parse_arguments()
+    wanted = [series for series in SERIES if not arguments.only or series.name in arguments.only]
+    there = [series for series in wanted if (arguments.data / series.name).is_dir()]
+    if missing := [series.name for series in wanted if series not in there]:
+        print(f"Not in {arguments.data}, left out: {', '.join(missing)}", file=sys.stderr)
+    if not there:
+        return 0
+    with tempfile.TemporaryDirectory(prefix="real-series-") as scratch:
+        work = arguments.keep or Path(scratch)
+        work.mkdir(parents=True, exist_ok=True)
+        outcomes = [
+            run_series(series, arguments.data, work, arguments.stack_only) for series in there
+        ]
+    text = report(outcomes)
+    print(text, end="")
+    if arguments.out:
+        arguments.out.write_text(text, encoding="utf-8")
+    return int(any(outcome.code for outcome in outcomes))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
