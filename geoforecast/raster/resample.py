@@ -1,0 +1,350 @@
+"""From one grid to another through exact coordinate maps, the same to the bit for any tile.
+
+A map gives, for each target pixel centre, its place in the source image. Between grids of
+one CRS it is an affine; otherwise PROJ is evaluated on a lattice anchored at the target's
+origin, linear between, and checked. GDAL's warp is not used: its result depends on the
+chunk that is asked for.
+
+Source coordinates are in pixels with whole numbers at pixel centres, so a point lies in
+the image where -0.5 <= x < width - 0.5.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+from pyproj import CRS as ProjCRS
+from pyproj import Transformer
+from pyproj.exceptions import CRSError, ProjError
+
+from geoforecast.errors import GridMismatchError
+from geoforecast.raster.grid import Grid, Tile
+
+LATTICE_PX = 32
+MAX_ERROR_PX = 1e-3
+# Aligned grids meet at whole and half pixels; rounding noise must not decide there.
+SNAP_PX = 1e-5
+CHECK_POINTS = 1000
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class CoordinateMap:
+    """Where each pixel of a target grid lies in a source image.
+
+    Attributes:
+        target, source: the two grids.
+        affine: (a, b, c, d, e, f) with x = a col + b row + c, y = d col + e row + f; used
+            if ``step`` is 0.
+        lattice: (2, nodes_y, nodes_x) source x and y at every ``step``-th target pixel.
+        step: target pixels between nodes; 0 for an affine map.
+    """
+
+    target: Grid
+    source: Grid
+    affine: Floats
+    lattice: Floats
+    step: int
+
+    @property
+    def identity(self) -> bool:
+        """The grids are the same, so pixels are copied."""
+        return self.step == 0 and bool((self.affine == _IDENTITY).all())
+
+    def at(self, tile: Tile) -> tuple[Floats, Floats]:
+        """Source x and y of a tile's pixels, each (height, width); NaN where there is none."""
+        x = np.empty(tile.shape)
+        y = np.empty(tile.shape)
+        if self.step == 0:
+            _affine_coordinates(self.affine, tile.row0, tile.col0, x, y)
+        else:
+            _lattice_coordinates(self.lattice, self.step, tile.row0, tile.col0, x, y)
+        return x, y
+
+    def window(self, x: Floats, y: Floats) -> Tile | None:
+        """The source rectangle that sampling at ``x``, ``y`` reads; None if outside."""
+        height, width = self.source.shape
+        inside = (x >= -0.5) & (x < width - 0.5) & (y >= -0.5) & (y < height - 0.5)
+        if not inside.any():
+            return None
+        xs, ys = x[inside], y[inside]
+        return Tile(
+            max(0, int(np.floor(ys.min()))),
+            min(height, int(np.floor(ys.max())) + 2),
+            max(0, int(np.floor(xs.min()))),
+            min(width, int(np.floor(xs.max())) + 2),
+        )
+
+
+_IDENTITY = np.array([1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
+
+
+def coordinate_map(target: Grid, source: Grid) -> CoordinateMap:
+    """The map from a target grid's pixels into a source image.
+
+    Args:
+        target: where pixels are wanted.
+        source: where pixels are.
+    Raises:
+        GridMismatchError: PROJ knows no way between the two CRSs.
+    """
+    none = np.empty((2, 0, 0))
+    if target.transform == source.transform and same_crs(target.wkt, source.wkt):
+        return CoordinateMap(target, source, _IDENTITY, none, 0)
+    if same_crs(target.wkt, source.wkt):
+        return CoordinateMap(target, source, _affine_between(target, source), none, 0)
+    forward = _Forward(target, source)
+    step = LATTICE_PX
+    while True:
+        lattice = forward.lattice(step)
+        if step == 1 or forward.error_px(lattice, step) < MAX_ERROR_PX:
+            return CoordinateMap(target, source, _IDENTITY, lattice, step)
+        step //= 2
+
+
+@lru_cache(maxsize=1024)
+def same_crs(wkt_a: str, wkt_b: str) -> bool:
+    """Whether two CRSs are the same, however they are written."""
+    if wkt_a == wkt_b:
+        return True
+    try:
+        return bool(ProjCRS.from_wkt(wkt_a) == ProjCRS.from_wkt(wkt_b))
+    except CRSError:
+        return False
+
+
+def sample(
+    values: NDArray[Any],
+    valid: NDArray[np.bool_],
+    window: Tile,
+    source_shape: tuple[int, int],
+    x: Floats,
+    y: Floats,
+    *,
+    bilinear: bool,
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Values at source coordinates.
+
+    A result is valid if the nearest source pixel is, so that resampling neither grows nor
+    shrinks the data; bilinear weights are shared out among the valid neighbours, so that
+    a nodata value never enters a result.
+
+    Args:
+        values: (h, w) pixels of the source in ``window``, float32 if bilinear.
+        valid: (h, w), True = usable.
+        window: where ``values`` lies in the source; from CoordinateMap.window.
+        source_shape: (height, width) of the whole source.
+        x, y: source coordinates in pixels, from CoordinateMap.at.
+        bilinear: else nearest.
+    Returns:
+        values in the shape of ``x`` and the dtype of ``values``, 0 where invalid; valid.
+    """
+    result = np.zeros(x.shape, values.dtype)
+    usable = np.zeros(x.shape, np.bool_)
+    kernel = _bilinear if bilinear else _nearest
+    height, width = source_shape
+    kernel(values, valid, window.row0, window.col0, height, width, x, y, result, usable)
+    return result, usable
+
+
+def _affine_between(target: Grid, source: Grid) -> Floats:
+    t, s = target.transform, source.transform
+    if not (target.rotated or source.rotated):
+        # Differences of origins first: a product of inverses would lose digits.
+        a, e = t.a / s.a, t.e / s.e
+        c, f = (t.c - s.c) / s.a, (t.f - s.f) / s.e
+        numbers = [a, 0.0, c + 0.5 * a - 0.5, 0.0, e, f + 0.5 * e - 0.5]
+    else:
+        m = ~s @ t
+        numbers = [m.a, m.b, m.c + 0.5 * (m.a + m.b) - 0.5]
+        numbers += [m.d, m.e, m.f + 0.5 * (m.d + m.e) - 0.5]
+    return np.array(numbers, dtype=np.float64)
+
+
+class _Forward:
+    """PROJ from target pixels to source pixels, evaluated point by point."""
+
+    def __init__(self, target: Grid, source: Grid) -> None:
+        self.target, self.source = target, source
+        try:
+            crs_to = ProjCRS.from_wkt(source.wkt)
+            self.transformer = Transformer.from_crs(
+                ProjCRS.from_wkt(target.wkt), crs_to, always_xy=True
+            )
+        except (CRSError, ProjError) as error:
+            raise GridMismatchError(
+                "There is no way between two coordinate reference systems.",
+                where=(f"from: {source.describe()}", f"to: {target.describe()}"),
+                remedy="Give the files a known CRS (gdal_edit.py -a_srs EPSG:n FILE), "
+                "or leave them out.",
+            ) from error
+        self.geographic = crs_to.is_geographic
+        left, _, right, _ = source.bounds
+        self.middle = (left + right) / 2
+        self.inverse = ~source.transform
+
+    def __call__(self, col: Floats, row: Floats) -> tuple[Floats, Floats]:
+        """Source x, y in pixels of target pixel centres; NaN where PROJ has no answer."""
+        t = self.target.transform
+        px, py = col + 0.5, row + 0.5
+        sx, sy = self.transformer.transform(
+            t.a * px + t.b * py + t.c, t.d * px + t.e * py + t.f, errcheck=False
+        )
+        sx, sy = np.asarray(sx, float), np.asarray(sy, float)
+        bad = ~(np.isfinite(sx) & np.isfinite(sy))
+        sx, sy = np.where(bad, np.nan, sx), np.where(bad, np.nan, sy)
+        if self.geographic:  # longitudes of 0..360 and -180..180 are the same places
+            sx = sx - 360 * np.round((sx - self.middle) / 360)
+        i = self.inverse
+        return i.a * sx + i.b * sy + i.c - 0.5, i.d * sx + i.e * sy + i.f - 0.5
+
+    def lattice(self, step: int) -> Floats:
+        """(2, nodes_y, nodes_x) source coordinates; nodes reach the last pixel or beyond."""
+        height, width = self.target.shape
+        rows = np.arange(0, height - 1 + step, step, dtype=np.float64)
+        cols = np.arange(0, width - 1 + step, step, dtype=np.float64)
+        # At least two nodes each way, so that every pixel lies between nodes.
+        rows = rows if len(rows) > 1 else np.array([0.0, step])
+        cols = cols if len(cols) > 1 else np.array([0.0, step])
+        col, row = np.meshgrid(cols, rows)
+        return np.stack(self(col, row))
+
+    def error_px(self, lattice: Floats, step: int) -> float:
+        """Largest error of linear interpolation, in source pixels, where the source is.
+
+        Checked in the middle of each lattice cell, where it is largest, and at seeded
+        random pixels.
+        """
+        height, width = self.target.shape
+        rows = np.arange(step // 2, height, step)
+        cols = np.arange(step // 2, width, step)
+        col, row = (a.ravel() for a in np.meshgrid(cols, rows))
+        rng = np.random.default_rng(0)
+        col = np.concatenate([col, rng.integers(0, width, CHECK_POINTS)])
+        row = np.concatenate([row, rng.integers(0, height, CHECK_POINTS)])
+        exact = np.stack(self(col.astype(float), row.astype(float)))
+        linear = _interpolate(lattice, step, col, row)
+        source_height, source_width = self.source.shape
+        near = (np.abs(exact[0] - source_width / 2) <= source_width / 2 + 1) & (
+            np.abs(exact[1] - source_height / 2) <= source_height / 2 + 1
+        )
+        if not near.any():
+            return 0.0
+        difference = np.abs(exact - linear)[:, near]
+        return float(np.where(np.isnan(difference), np.inf, difference).max())
+
+
+def _interpolate(lattice: Floats, step: int, col: NDArray[Any], row: NDArray[Any]) -> Floats:
+    i, j = row // step, col // step
+    v, u = (row - i * step) / step, (col - j * step) / step
+    top = lattice[:, i, j] * (1 - u) + lattice[:, i, np.minimum(j + 1, lattice.shape[2] - 1)] * u
+    i = np.minimum(i + 1, lattice.shape[1] - 1)
+    low = lattice[:, i, j] * (1 - u) + lattice[:, i, np.minimum(j + 1, lattice.shape[2] - 1)] * u
+    return np.asarray(top * (1 - v) + low * v)
+
+
+@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def _snapped(value: float) -> float:
+    near = np.rint(value * 2.0) / 2.0
+    return near if abs(value - near) < SNAP_PX else value
+
+
+@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def _affine_coordinates(m: Floats, row0: int, col0: int, x: Floats, y: Floats) -> None:
+    for i in range(x.shape[0]):
+        row = float(row0 + i)
+        for j in range(x.shape[1]):
+            col = float(col0 + j)
+            x[i, j] = _snapped(m[0] * col + m[1] * row + m[2])
+            y[i, j] = _snapped(m[3] * col + m[4] * row + m[5])
+
+
+@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def _lattice_coordinates(
+    lattice: Floats, step: int, row0: int, col0: int, x: Floats, y: Floats
+) -> None:
+    last_row, last_col = lattice.shape[1] - 1, lattice.shape[2] - 1
+    for i in range(x.shape[0]):
+        row = row0 + i
+        n = row // step
+        v = (row - n * step) / step
+        n1 = min(n + 1, last_row)
+        for j in range(x.shape[1]):
+            col = col0 + j
+            k = col // step
+            u = (col - k * step) / step
+            k1 = min(k + 1, last_col)
+            top = lattice[0, n, k] * (1.0 - u) + lattice[0, n, k1] * u
+            low = lattice[0, n1, k] * (1.0 - u) + lattice[0, n1, k1] * u
+            x[i, j] = _snapped(top * (1.0 - v) + low * v)
+            top = lattice[1, n, k] * (1.0 - u) + lattice[1, n, k1] * u
+            low = lattice[1, n1, k] * (1.0 - u) + lattice[1, n1, k1] * u
+            y[i, j] = _snapped(top * (1.0 - v) + low * v)
+
+
+@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def _nearest(
+    values: NDArray[Any],
+    valid: NDArray[np.bool_],
+    row0: int,
+    col0: int,
+    height: int,
+    width: int,
+    x: Floats,
+    y: Floats,
+    result: NDArray[Any],
+    usable: NDArray[np.bool_],
+) -> None:
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            if not (-0.5 <= x[i, j] < width - 0.5 and -0.5 <= y[i, j] < height - 0.5):
+                continue  # outside the image, or NaN
+            c = int(np.floor(x[i, j] + 0.5)) - col0
+            r = int(np.floor(y[i, j] + 0.5)) - row0
+            if valid[r, c]:
+                result[i, j] = values[r, c]
+                usable[i, j] = True
+
+
+@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def _bilinear(
+    values: NDArray[Any],
+    valid: NDArray[np.bool_],
+    row0: int,
+    col0: int,
+    height: int,
+    width: int,
+    x: Floats,
+    y: Floats,
+    result: NDArray[Any],
+    usable: NDArray[np.bool_],
+) -> None:
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            if not (-0.5 <= x[i, j] < width - 0.5 and -0.5 <= y[i, j] < height - 0.5):
+                continue  # outside the image, or NaN
+            c = int(np.floor(x[i, j] + 0.5)) - col0
+            r = int(np.floor(y[i, j] + 0.5)) - row0
+            if not valid[r, c]:
+                continue
+            left, top = int(np.floor(x[i, j])), int(np.floor(y[i, j]))
+            u, v = x[i, j] - left, y[i, j] - top
+            total, weights = 0.0, 0.0
+            for dr in range(2):
+                if top + dr < 0 or top + dr >= height:
+                    continue
+                for dc in range(2):
+                    if left + dc < 0 or left + dc >= width:
+                        continue
+                    w = (v if dr else 1.0 - v) * (u if dc else 1.0 - u)
+                    if w > 0.0 and valid[top + dr - row0, left + dc - col0]:
+                        total += w * float(values[top + dr - row0, left + dc - col0])
+                        weights += w
+            result[i, j] = total / weights
+            usable[i, j] = True

@@ -1,0 +1,252 @@
+"""What will be stacked, settled before any pixel is read."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoforecast.errors import DateError, InputError, SceneError, SettingsError
+from geoforecast.project import Project
+from geoforecast.raster.grid import Grid
+from geoforecast.samples.split import Split, make_split
+from geoforecast.settings import SplitSettings, StackSettings
+from geoforecast.stack.cadence import parse_cadence
+from geoforecast.stack.grids import MAX_PIXELS, target_grid
+from geoforecast.stack.roles import assign_roles
+from geoforecast.stack.scenes import Problems, SceneFile, find_files, settle_dates
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cube to be made.
+
+    Attributes:
+        files: every input file and what becomes of it, in name order.
+        bands: of the cube.
+        units: of each band, or "".
+        grid: of the cube.
+        times: (step,) datetime64[s].
+        observed: (step,) bool; False where no scene falls into a slot.
+        steps: for each step its times in order, each with its scene files in name order.
+        split: which steps train, validate and test.
+        dtype: numpy dtype name of the values.
+        date_text, mask_text, grid_text: how these were settled, for people.
+        collisions: times at which scenes of one band are merged.
+    """
+
+    files: tuple[SceneFile, ...]
+    bands: tuple[str, ...]
+    units: tuple[str, ...]
+    grid: Grid
+    times: NDArray[np.datetime64]
+    observed: NDArray[np.bool_]
+    steps: tuple[tuple[tuple[SceneFile, ...], ...], ...]
+    split: Split
+    dtype: str
+    date_text: str
+    mask_text: str
+    grid_text: str
+    collisions: int
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(time, band, y, x)."""
+        return (len(self.times), len(self.bands), *self.grid.shape)
+
+    @property
+    def bytes(self) -> int:
+        """Size of values and validity before compression."""
+        return int(np.prod(self.shape, dtype=object)) * (np.dtype(self.dtype).itemsize + 1)
+
+    def scenes(self) -> list[SceneFile]:
+        """The data files that are used."""
+        return [file for file in self.files if file.used and file.role == "data"]
+
+
+def make_plan(
+    inputs: Sequence[str | Path],
+    settings: StackSettings,
+    split: SplitSettings,
+    *,
+    project: Project,
+    jobs: int,
+    excluded: Mapping[str, str],
+) -> Plan:
+    """Settle files, dates, bands, masks, grid, steps and split.
+
+    Args:
+        inputs: folders and files.
+        settings, split: what the user asks for.
+        project: where the cube will be; its outputs are no inputs.
+        jobs: threads for reading headers.
+        excluded: key -> reason of files whose pixels turned out to be unreadable.
+    """
+    check_settings(settings)
+    cadence = parse_cadence(settings.cadence)
+    files = find_files(inputs, project)
+    problems = Problems(settings.on_error == "quarantine")
+    for file in files:
+        if file.key in excluded:
+            file.status, file.reason = "quarantined", excluded[file.key]
+    choice = settle_dates(files, settings.date_regex, problems, jobs)
+    problems.settle(len(files))
+    dated = [file for file in files if file.used]
+    if not dated:
+        raise _nothing_left(files)
+    bands, mask_text = assign_roles(dated, settings, problems)
+    scenes = [file for file in dated if file.used and file.role == "data"]
+    if not scenes:
+        raise _nothing_left(files)
+    collisions = _check_times(scenes, settings)
+    grid, grid_text = target_grid([f.header.grid for f in scenes if f.header], settings)
+    stamps = np.array(sorted({f.time for f in scenes if f.time is not None}))
+    times, slots = (stamps, np.arange(len(stamps))) if cadence is None else cadence.slots(stamps)
+    at_time: dict[np.datetime64, list[SceneFile]] = defaultdict(list)
+    for file in scenes:
+        if file.time is not None:
+            at_time[file.time].append(file)
+    steps: list[list[tuple[SceneFile, ...]]] = [[] for _ in times]
+    for stamp, slot in zip(stamps, slots, strict=True):
+        steps[slot].append(tuple(sorted(at_time[stamp], key=lambda f: (f.path.name, f.key))))
+    plan = Plan(
+        files=tuple(files),
+        bands=bands,
+        units=tuple(_unit(band, scenes) for band in bands),
+        grid=grid,
+        times=times,
+        observed=np.array([bool(step) for step in steps]),
+        steps=tuple(tuple(step) for step in steps),
+        split=make_split(len(times), split),
+        dtype=_dtype(scenes, settings),
+        date_text=choice.text,
+        mask_text=mask_text,
+        grid_text=grid_text,
+        collisions=collisions,
+    )
+    _check_size(plan, project)
+    return plan
+
+
+def check_settings(settings: StackSettings) -> None:
+    """Refuse settings that contradict each other.
+
+    Raises:
+        SettingsError: naming them.
+    """
+    if settings.kind == "categorical":
+        wrong = [
+            (settings.resampling == "bilinear", "--resampling bilinear"),
+            (settings.composite in ("mean", "max", "min"), f"--composite {settings.composite}"),
+            (settings.merge == "mean", "--merge mean"),
+            (settings.scale is not None, "--scale"),
+            (settings.offset is not None, "--offset"),
+        ]
+        for is_wrong, option in wrong:
+            if is_wrong:
+                raise SettingsError(
+                    f"{option} would make class codes that do not exist (--kind categorical).",
+                    remedy="Leave it out; classes are nearest, and --composite first or last.",
+                )
+    if settings.mask == "none" and (settings.mask_values or settings.dilate):
+        raise SettingsError(
+            "--mask none leaves nothing for --mask-values or --dilate to act on.",
+            remedy="Name the mask with --mask, or leave these out.",
+        )
+    if settings.scale == 0:
+        raise SettingsError("--scale 0 makes all values equal.", remedy="Give another number.")
+
+
+def _nothing_left(files: Sequence[SceneFile]) -> InputError:
+    reasons = [f"{f.key}: {f.reason}" for f in files if f.reason]
+    return InputError(
+        f"None of {len(files)} files can be used.",
+        where=reasons[:3],
+        remedy="Correct these files or the options.",
+    )
+
+
+def _check_times(scenes: Sequence[SceneFile], settings: StackSettings) -> int:
+    """The number of times with several scenes of one band, which are merged.
+
+    Raises:
+        DateError: there is one time only, or most collide on one grid.
+    """
+    times = {file.time for file in scenes}
+    if len(times) == 1:
+        raise DateError(
+            f"All {len(scenes)} scenes have one date, {scenes[0].time}.",
+            where=f"such as {scenes[0].key}",
+            remedy="A forecast needs a series; if the date stands elsewhere in the names, say "
+            "where with --date-regex.",
+        )
+    groups: dict[tuple[np.datetime64 | None, str], list[SceneFile]] = defaultdict(list)
+    for file in scenes:
+        for band in file.bands:
+            groups[file.time, band].append(file)
+    several = {key: members for key, members in groups.items() if len(members) > 1}
+    merged = {time for time, _ in several}
+    same_grid: dict[np.datetime64 | None, list[SceneFile]] = {}
+    for (time, _), members in several.items():
+        grids = [file.header.grid for file in members if file.header]
+        if len(set(grids)) < len(grids):
+            same_grid.setdefault(time, members)
+    if settings.merge == "auto" and 2 * len(same_grid) > len(times):
+        example = next(iter(same_grid.values()))
+        raise DateError(
+            f"Dates that collide: at {len(same_grid)} of {len(times)} times several files hold "
+            "the same band on the same grid.",
+            where=[f"{example[0].time}: {file.key}" for file in example[:3]],
+            remedy="If the names hold more of the date, say where with --date-regex; else merge "
+            "them with --merge first or --merge mean.",
+        )
+    return len(merged)
+
+
+def _unit(band: str, scenes: Sequence[SceneFile]) -> str:
+    for file in scenes:
+        if band in file.bands and file.header is not None:
+            tags = {key.lower(): value for key, value in file.header.tags.items()}
+            own = file.header.units[file.bands[band] - 1]
+            return own or tags.get("units", "") or tags.get("unit", "")
+    return ""
+
+
+def _dtype(scenes: Sequence[SceneFile], settings: StackSettings) -> str:
+    if settings.kind == "continuous":
+        return "float32"
+    names = {
+        file.header.dtypes[number - 1]
+        for file in scenes
+        if file.header
+        for number in file.bands.values()
+    }
+    dtype = np.result_type(*(name if name != "float16" else "float32" for name in names))
+    return str(dtype) if dtype.kind in "iu" else "int32"
+
+
+def _check_size(plan: Plan, project: Project) -> None:
+    place = project.root.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    pixels = int(np.prod(plan.shape, dtype=object))
+    if pixels > MAX_PIXELS or plan.bytes > free:
+        steps, bands, height, width = plan.shape
+        raise InputError(
+            f"The cube would be too large: {steps} steps x {bands} bands x {height} x {width} "
+            f"pixels, {plan.bytes / 2**30:.1f} GiB; {free / 2**30:.1f} GiB are free.",
+            where=plan.grid_text,
+            remedy="Choose a coarser --res, smaller --bounds or fewer --bands.",
+        )
+
+
+__all__ = ["Plan", "SceneError", "make_plan"]

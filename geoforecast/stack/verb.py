@@ -1,0 +1,409 @@
+"""The verb `stack`: plan, run, and leave a complete cube or none."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from geoforecast.errors import CubeError, InputError
+from geoforecast.project import Project, plain, recorded, recover, replacing
+from geoforecast.raster.cube import FORMAT, Cube, CubeWriter, open_cube, update_meta
+from geoforecast.raster.grid import Grid
+from geoforecast.samples.normaliser import fit_normaliser, fit_statistics, to_meta
+from geoforecast.settings import SplitSettings, StackSettings
+from geoforecast.stack.pixels import rule_for, write_pixels
+from geoforecast.stack.plan import Plan, make_plan
+from geoforecast.stack.scenes import SceneFile, content_hashes, write_scenes_csv
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
+# Settings that do not change what a complete cube holds.
+_NO_CONTENT = ("overwrite", "on_error")
+
+
+@dataclass(frozen=True)
+class StackResult:
+    """What was stacked, or with dry_run what would be.
+
+    Attributes:
+        cube_path: the cube.
+        times: (step,) datetime64[s], UTC.
+        bands: of the cube.
+        grid: of the cube.
+        used, skipped, quarantined: numbers of files; ``used`` counts data files.
+        masks: number of mask files that are applied.
+        empty_steps: steps without any valid pixel (0 in a dry run).
+        valid_fraction: share of valid pixels; NaN in a dry run.
+        bytes: size of values and validity before compression.
+        disk_bytes: size of the cube on disk; 0 in a dry run.
+        date_choice: how the dates were found.
+        messages: further sentences for people: grid, mask, split, merges.
+        up_to_date: the cube was there already, made from the same files and settings.
+        dry_run: nothing was written.
+    """
+
+    cube_path: Path
+    times: NDArray[np.datetime64]
+    bands: tuple[str, ...]
+    grid: Grid
+    used: int
+    skipped: int
+    quarantined: int
+    masks: int
+    empty_steps: int
+    valid_fraction: float
+    bytes: int
+    disk_bytes: int
+    date_choice: str
+    messages: tuple[str, ...]
+    up_to_date: bool
+    dry_run: bool
+
+    @property
+    def steps(self) -> int:
+        return len(self.times)
+
+    def describe(self) -> str:
+        """The result as a terminal shows it."""
+        head = (
+            f"{self.steps} steps, {self.times[0]} to {self.times[-1]}; "
+            f"{len(self.bands)} bands: {', '.join(self.bands)}."
+        )
+        files = f"{self.used} scene files used, {self.masks} masks, {self.skipped} skipped, "
+        files += f"{self.quarantined} quarantined."
+        size = f"Size: {self.bytes / 2**20:.1f} MiB before compression"
+        if not self.dry_run:
+            size += f", {self.disk_bytes / 2**20:.1f} MiB on disk; "
+            size += f"{100 * self.valid_fraction:.1f} % of pixels are valid"
+        return "\n".join([head, files, self.date_choice, *self.messages, f"{size}."])
+
+
+def stack_scenes(
+    project: Project,
+    inputs: Sequence[str | Path],
+    settings: StackSettings,
+    split: SplitSettings,
+    *,
+    jobs: int | None = None,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+    _strip_rows: int = 0,
+) -> StackResult:
+    """Make the cube of a project from folders of GeoTIFFs.
+
+    The same files and settings again change nothing.
+
+    Args:
+        project: where the cube and scenes.csv go.
+        inputs: folders, searched recursively, and files.
+        settings: section [stack].
+        split: section [split].
+        jobs: threads; None takes the CPUs that this process may use.
+        dry_run: settle everything, write nothing.
+        progress: called with units of work done and in all.
+    Raises:
+        GeoforecastError: any of its kinds; an existing cube is then still there.
+    """
+    jobs = jobs or _granted_cpus()
+    if dry_run:
+        plan = make_plan(inputs, settings, split, project=project, jobs=jobs, excluded={})
+        return _result(project, plan, dry_run=True)
+    noted = {"stack": settings, "split": split, "inputs": [str(item) for item in inputs]}
+    with project.lock(), recorded(project, "stack", noted) as notes:
+        result = _stack(project, inputs, settings, split, jobs, progress, _strip_rows)
+        notes.update(steps=result.steps, files=result.used, up_to_date=result.up_to_date)
+    return result
+
+
+def _stack(
+    project: Project,
+    inputs: Sequence[str | Path],
+    settings: StackSettings,
+    split: SplitSettings,
+    jobs: int,
+    progress: Progress | None,
+    strip_rows: int,
+) -> StackResult:
+    excluded: dict[str, str] = {}
+    hashes: dict[str, str] = {}
+    while True:
+        plan = make_plan(inputs, settings, split, project=project, jobs=jobs, excluded=excluded)
+        hashes = hashes or content_hashes(plan.files, jobs)
+        content = _content(settings, split, plan.files, hashes)
+        if not excluded:
+            existing = _existing(project, content, settings, plan.files, hashes)
+            if existing is not None:
+                return _up_to_date(project, plan, existing, hashes)
+            for text in (plan.date_text, plan.mask_text, plan.grid_text):
+                log.info(text)
+        failed = _write(project, plan, settings, content, jobs, progress, strip_rows)
+        if not failed:
+            break
+        # The cube must be as if these files were not there, so it is made again.
+        for key, reason in failed.items():
+            log.warning("Quarantined: %s", reason)
+            excluded[key] = reason
+    write_scenes_csv(project.scenes_path, plan.files, hashes)
+    result = _result(project, plan)
+    _report(plan, result)
+    return result
+
+
+def _write(
+    project: Project,
+    plan: Plan,
+    settings: StackSettings,
+    content: Mapping[str, Any],
+    jobs: int,
+    progress: Progress | None,
+    strip_rows: int,
+) -> dict[str, str]:
+    """Write the cube; the files that could not be decoded, if any, and then no cube."""
+    with contextlib.suppress(_PixelsFailedError), replacing(project.cube_path) as temporary:
+        writer = CubeWriter(
+            temporary,
+            times=plan.times,
+            bands=plan.bands,
+            grid=plan.grid,
+            dtype=plan.dtype,
+            observed=plan.observed,
+        )
+        with _bar(progress) as tick:
+            outcome = write_pixels(
+                plan, settings, writer, jobs=jobs, progress=tick, strip_rows=strip_rows
+            )
+        if outcome.failed:
+            raise _PixelsFailedError
+        if not outcome.valid.any():
+            raise InputError(
+                f"All pixels of all {len(plan.scenes())} scenes are masked or nodata.",
+                where=plan.mask_text,
+                remedy="Check the mask's sense with --mask and --mask-values, and --nodata.",
+            )
+        writer.finish(_meta(plan, settings, content, outcome.valid))
+        if settings.kind == "continuous":
+            statistics = fit_statistics(open_cube(temporary), plan.split.train_steps)
+            normaliser = fit_normaliser(settings.normalise, statistics)
+            update_meta(temporary, normaliser=to_meta(normaliser, statistics))
+        return {}
+    return {key: error.what for key, error in sorted(outcome.failed.items())}
+
+
+class _PixelsFailedError(Exception):
+    """Leaves `replacing` without a cube; never seen by a user."""
+
+
+def _meta(
+    plan: Plan, settings: StackSettings, content: Mapping[str, Any], valid: NDArray[np.int64]
+) -> dict[str, Any]:
+    gaps = np.diff(plan.times).astype("timedelta64[s]").astype(np.float64)
+    return {
+        "kind": settings.kind,
+        "units": list(plan.units),
+        "cadence": {"step": settings.cadence or "none", "median_seconds": float(np.median(gaps))},
+        "normaliser": None,
+        "split": plan.split.to_meta(plan.times),
+        "sensor": "",
+        "fingerprint": _digest(content),
+        "settings": content["settings"],
+        "sources": {
+            "files": len(plan.files),
+            "used": len(plan.scenes()),
+            "digest": _digest(content["files"]),
+        },
+        "date_choice": plan.date_text,
+        "mask": plan.mask_text,
+        "grid": plan.grid_text,
+        "composite": rule_for(settings) if settings.cadence != "none" else "",
+        "valid_pixels": [int(count) for count in valid],
+    }
+
+
+def _content(
+    settings: StackSettings,
+    split: SplitSettings,
+    files: Sequence[SceneFile],
+    hashes: Mapping[str, str],
+) -> dict[str, Any]:
+    """All that a cube depends on: settings, and the content of files, not their times."""
+    chosen = dataclasses.asdict(settings) | dataclasses.asdict(split)
+    if settings.like:
+        with contextlib.suppress(OSError), Path(settings.like).open("rb") as stream:
+            chosen["like"] += " " + hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+    return {
+        "format": FORMAT,
+        "settings": {k: plain(v) for k, v in chosen.items() if k not in _NO_CONTENT},
+        "files": [[f.key, f.path.stat().st_size, hashes[f.key]] for f in files],
+    }
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _existing(
+    project: Project,
+    content: Mapping[str, Any],
+    settings: StackSettings,
+    files: Sequence[SceneFile],
+    hashes: Mapping[str, str],
+) -> Cube | None:
+    """The cube that is there, if it is what would be made; None if one must be made.
+
+    Raises:
+        CubeError: it is complete but from other files or settings, or from a newer version.
+    """
+    recover(project.cube_path)
+    if not project.cube_path.exists():
+        return None
+    try:
+        cube = open_cube(project.cube_path)
+        cube.read(0, 1)
+    except (CubeError, KeyError, ValueError, OSError) as error:
+        newer = isinstance(error, CubeError) and "newer" in error.what
+        if newer and not settings.overwrite:
+            raise
+        log.warning("The cube at %s is not complete; it is made again.", project.cube_path)
+        return None
+    if cube.meta.get("fingerprint") == _digest(content):
+        return cube
+    if settings.overwrite:
+        return None
+    raise CubeError(
+        f"{project.cube_path} was made from other files or settings.",
+        where=_differences(project, cube, content, files, hashes),
+        remedy="Replace it with --overwrite, or use another project with -p.",
+    )
+
+
+def _differences(
+    project: Project,
+    cube: Cube,
+    content: Mapping[str, Any],
+    files: Sequence[SceneFile],
+    hashes: Mapping[str, str],
+) -> list[str]:
+    old, new = cube.meta.get("settings", {}), content["settings"]
+    lines = [
+        f"--{name.replace('_', '-')}: {_shown(old.get(name))} then, {_shown(value)} now"
+        for name, value in new.items()
+        if old.get(name) != value
+    ]
+    if cube.meta.get("sources", {}).get("digest") != _digest(content["files"]):
+        before: dict[str, str] = {}
+        with contextlib.suppress(OSError), project.scenes_path.open(encoding="utf-8") as stream:
+            before = {row["path"]: row["sha256"] for row in csv.DictReader(stream)}
+        now = {str(file.path): hashes[file.key] for file in files}
+        changed = sum(before[path] != now[path] for path in before.keys() & now.keys())
+        lines.append(
+            f"files: {len(now.keys() - before.keys())} new, "
+            f"{len(before.keys() - now.keys())} gone, {changed} changed"
+        )
+    return lines or ["it was made by another version of geoforecast"]
+
+
+def _shown(value: Any) -> str:
+    return "none" if value in (None, "", [], ()) else str(value)
+
+
+def _up_to_date(project: Project, plan: Plan, cube: Cube, hashes: Mapping[str, str]) -> StackResult:
+    log.info("%s is up to date; nothing to do.", project.cube_path)
+    if not project.scenes_path.exists():
+        write_scenes_csv(project.scenes_path, plan.files, hashes)
+    # A file may have been set aside while its pixels were read; the cube's times are right.
+    plan = dataclasses.replace(plan, times=cube.times)
+    return _result(project, plan, up_to_date=True)
+
+
+def _result(
+    project: Project, plan: Plan, *, dry_run: bool = False, up_to_date: bool = False
+) -> StackResult:
+    status = Counter(file.status for file in plan.files)
+    valid = [] if dry_run else open_cube(project.cube_path).meta["valid_pixels"]
+    test, validation = len(plan.split.test_steps), len(plan.split.validation_steps)
+    messages = [
+        plan.mask_text,
+        plan.grid_text,
+        f"Split: {plan.split.validation} steps train, {validation} validate, {test} test.",
+    ]
+    if plan.collisions:
+        messages.append(f"Merged: several scenes of one band at {plan.collisions} times.")
+    invented = int((~plan.observed).sum())
+    if invented:
+        messages.append(f"Cadence: {invented} steps have no scene and stay empty.")
+    return StackResult(
+        cube_path=project.cube_path,
+        times=plan.times,
+        bands=plan.bands,
+        grid=plan.grid,
+        used=len(plan.scenes()),
+        skipped=status["skipped"],
+        quarantined=status["quarantined"],
+        masks=sum(file.used and file.role == "mask" for file in plan.files),
+        empty_steps=sum(count == 0 for count in valid),
+        valid_fraction=sum(valid) / int(np.prod(plan.shape, dtype=object)) if valid else np.nan,
+        bytes=plan.bytes,
+        disk_bytes=0 if dry_run else _disk_bytes(project.cube_path),
+        date_choice=plan.date_text,
+        messages=tuple(messages),
+        up_to_date=up_to_date,
+        dry_run=dry_run,
+    )
+
+
+def _report(plan: Plan, result: StackResult) -> None:
+    aside = [file for file in plan.files if file.status != "used"]
+    for (status, reason), count in Counter((f.status, f.reason) for f in aside).most_common(5):
+        level = logging.INFO if reason.startswith("holds none") else logging.WARNING
+        log.log(level, "%d %s: %s.", count, status, reason.rstrip("."))
+    if result.empty_steps:
+        log.warning(
+            "%d of %d steps have no valid pixel; they stay as gaps.",
+            result.empty_steps,
+            result.steps,
+        )
+    if plan.collisions:
+        log.info("At %d times several scenes of one band were merged.", plan.collisions)
+
+
+def _disk_bytes(path: Path) -> int:
+    return sum(item.stat().st_size for item in path.rglob("*") if item.is_file())
+
+
+def _granted_cpus() -> int:
+    """CPUs that the scheduler or the affinity mask grants."""
+    slurm = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    if slurm.isdigit() and int(slurm) > 0:
+        return int(slurm)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def _bar(progress: Progress | None) -> Iterator[Progress]:
+    with tqdm(desc="stack", unit="strip", disable=not sys.stderr.isatty()) as bar:
+
+        def tick(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+            if progress is not None:
+                progress(done, total)
+
+        yield tick
