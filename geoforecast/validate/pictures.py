@@ -74,6 +74,11 @@ def pixel_aspect(grid: Grid) -> float:
     return 1.0
 
 
+def is_wide(grid: Grid) -> bool:
+    """The raster is more than twice as wide as high: maps go below each other."""
+    return _ratio(grid) < 0.5
+
+
 def draw(path: Path, panels: Sequence[Panel], grid: Grid, title: str) -> None:
     """Draw maps beside each other, or below each other if the raster is wide.
 
@@ -89,10 +94,10 @@ def draw(path: Path, panels: Sequence[Panel], grid: Grid, title: str) -> None:
     from matplotlib.figure import Figure
 
     left, bottom, right, top = grid.bounds
-    ratio = (top - bottom) * pixel_aspect(grid) / (right - left)
-    wide = ratio < 0.5
-    width = 3.9 if not wide else 8.0
-    height = min(max(width * 0.82 * ratio, 0.9), 9.0) + (1.5 if wide else 0.75)
+    ratio, wide = _ratio(grid), is_wide(grid)
+    # Inches: the map, and beside it room for ticks and the colour bar.
+    width = 8.0 if wide else 3.9
+    height = min(max((width - 1.1) * ratio, 0.3), 9.0) + (0.95 if wide else 0.7)
     rows, cols = (len(panels), 1) if wide else (1, len(panels))
     figure = Figure(figsize=(width * cols, height * rows + 0.35), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
@@ -106,13 +111,21 @@ def draw(path: Path, panels: Sequence[Panel], grid: Grid, title: str) -> None:
             vmax=panel.limits[1],
             interpolation="nearest",
         )
-        _dress(axis, panel.title, pixel_aspect(grid))
+        _dress(axis, panel.title, pixel_aspect(grid), wide)
         bar = _colour_bar(figure, axis, image, wide)
         bar.set_label(panel.label, fontsize=8)
         bar.ax.tick_params(labelsize=7)
         bar.outline.set_linewidth(0.5)
     figure.suptitle(title, fontsize=10, fontweight="bold", x=0.01, ha="left")
-    figure.savefig(path, format="png", metadata={"Software": None})
+    figure.savefig(
+        path, format="png", metadata={"Software": None}, bbox_inches="tight", pad_inches=0.06
+    )
+
+
+def _ratio(grid: Grid) -> float:
+    """Height over width of the raster as drawn."""
+    left, bottom, right, top = grid.bounds
+    return (top - bottom) * pixel_aspect(grid) / (right - left)
 
 
 def _colour_bar(figure: Figure, axis: Axes, image: AxesImage, wide: bool) -> Colorbar:
@@ -125,16 +138,18 @@ def _colour_bar(figure: Figure, axis: Axes, image: AxesImage, wide: bool) -> Col
     return figure.colorbar(image, cax=place, extend="both")
 
 
-def _dress(axis: Axes, title: str, aspect: float) -> None:
+def _dress(axis: Axes, title: str, aspect: float, wide: bool) -> None:
     """Quiet axes: few ticks, plain numbers, grey where nothing was scored."""
     axis.set_aspect(aspect)
     axis.set_facecolor(NOT_SCORED)
     axis.set_title(title, fontsize=9, loc="left")
     axis.locator_params(nbins=4)
+    if wide:
+        axis.locator_params(axis="y", nbins=1)
     axis.ticklabel_format(useOffset=False, style="plain")
     axis.tick_params(labelsize=6, length=2, color="#888888", labelcolor="#555555")
     for label in axis.get_yticklabels():
-        label.set_rotation(90)
+        label.set_rotation(0 if wide else 90)
         label.set_verticalalignment("center")
     for spine in axis.spines.values():
         spine.set_linewidth(0.5)

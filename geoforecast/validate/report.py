@@ -25,6 +25,7 @@ from geoforecast.validate.pictures import (
     Panel,
     diverging_limit,
     draw,
+    is_wide,
     shared_limits,
 )
 from geoforecast.validate.summary import (
@@ -32,12 +33,14 @@ from geoforecast.validate.summary import (
     MetricRow,
     percent,
     period,
+    shown_unit,
     step_length,
     time_label,
 )
 
 TRIPTYCH = "triptych"
 MAX_PICTURES = 40  # embedded; further ones are in maps/ only, or the file would not open
+SMALLEST_SKILL_SCALE = 0.1  # so that skills near 0 look as pale as they are
 PACKAGES = ("numpy", "torch", "rasterio", "zarr", "scikit-image")
 
 
@@ -90,7 +93,9 @@ def draw_pictures(
             )
         for quantity in (DIFFERENCE, BIAS, SKILL):
             layers = [shown.maps[MapKey(band, lead, quantity)] for lead in range(engine.horizon)]
-            limit = 1.0 if quantity == SKILL else diverging_limit(layers)
+            limit = diverging_limit(layers)
+            if quantity == SKILL:
+                limit = min(max(limit, SMALLEST_SKILL_SCALE), 1.0)
             for lead, values in enumerate(layers):
                 if (band, lead) not in shown.steps:
                     continue
@@ -123,6 +128,7 @@ def write_report(path: Path, evidence: Evidence) -> None:
         engine=engine,
         grid=engine.cube.grid.describe(),
         period=period(engine),
+        wide=is_wide(engine.cube.grid),
         step=step_length(engine.cube.times),
         metrics=metrics(),
         bands=[_band_view(evidence, band) for band in range(len(engine.band_names))],
@@ -179,7 +185,8 @@ def _band_view(evidence: Evidence, band: int) -> dict[str, Any]:
     return {
         "name": name,
         "index": band,
-        "unit": engine.units[band],
+        "unit": shown_unit(engine.units[band]),
+        "pixels": list(dict.fromkeys(f"{item.pixels:,}".replace(",", " ") for item in summary)),
         "summary": summary,
         "rmse": rmse,
         "share": math.floor(100 * min(shares)) if shares else None,
@@ -207,7 +214,7 @@ def _charts(
         m: [value[FORECAST, lead, f"rmse_skill_vs_{m}"] for lead in leads] for m in references
     }
     lead_label = f"steps of {step_length(engine.cube.times)}"
-    unit = engine.units[band]
+    unit = shown_unit(engine.units[band])
     charts = [
         draw_chart(
             "RMSE by lead",
@@ -215,7 +222,7 @@ def _charts(
             rmse,
             styles,
             lead_label=lead_label,
-            include_zero=True,
+            include_zero=False,
         ),
         draw_chart(
             "Skill of the forecast over each reference",
@@ -269,7 +276,7 @@ def _provenance(evidence: Evidence) -> list[tuple[str, str]]:
 
 
 def _unit(engine: Engine, band: int) -> str:
-    name, unit = engine.band_names[band], engine.units[band]
+    name, unit = engine.band_names[band], shown_unit(engine.units[band])
     return f"{name} ({unit})" if unit else name
 
 

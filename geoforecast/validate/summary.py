@@ -15,6 +15,7 @@ from geoforecast.validate.metrics import evaluate, metric_names, skill
 SKILL_METRICS = ("rmse", "mae")
 NOTICEABLE = 0.005  # skills closer to 0 round to 0 % and count as equal
 FEW_STEPS = 8
+LONGEST_LIST = 3
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ def render_table(
     blocks = []
     for band, unit in zip(bands, units, strict=True):
         items = [item for item in summary if item.band == band]
-        head = [f"{band} RMSE" + (f" [{unit}]" if unit else "")]
+        head = [f"{band} RMSE" + (f" [{shown_unit(unit)}]" if shown_unit(unit) else "")]
         table = [head + [f"lead {item.lead}" for item in items]]
         for method in methods:
             cells = [f"{value[method, band, i.lead]:.4g}".replace("nan", "-") for i in items]
@@ -205,7 +206,7 @@ def _band_sentence(items: list[LeadSummary]) -> str:
         names = _names(groups["equal"])
         parts.append(f"no better than {names} {_at_leads(groups['equal'])}")
     if groups["worse"]:
-        excess = _list([f"{-item.rmse_skill:.0%}".replace("%", " %") for item in groups["worse"]])
+        excess = _percents([-item.rmse_skill for item in groups["worse"]])
         advice = f"use {_names(groups['worse'])} instead {_at_leads(groups['worse'])}"
         parts.append(f"{advice} (the forecast's RMSE is {excess} higher)")
     if groups["unknown"]:
@@ -222,14 +223,30 @@ def _band_sentence(items: list[LeadSummary]) -> str:
 
 
 def _trust(items: list[LeadSummary]) -> str:
-    gains = _list([percent(item.rmse_skill).lstrip("+") for item in items])
-    wins = _list([f"{item.better_steps} of {item.steps}" for item in items])
+    gains = _percents([item.rmse_skill for item in items])
+    wins = _wins(items)
     ahead = _leads(items)
     step = "step" if ahead == "1" else "steps"
     return (
         f"worth trusting {ahead} {step} ahead (RMSE {gains} below the best simple forecast, "
         f"{_names(items)}; better at {wins} test steps)"
     )
+
+
+def _percents(values: list[float]) -> str:
+    """Whole percentages one by one, or their range where that would be a long list."""
+    whole = [round(100 * value) for value in values]
+    if len(whole) <= LONGEST_LIST:
+        return _list([f"{value} %" for value in whole])
+    return f"{min(whole)} to {max(whole)} %"
+
+
+def _wins(items: list[LeadSummary]) -> str:
+    """At how many test steps each lead is better, or the range of a long list."""
+    if len(items) <= LONGEST_LIST:
+        return _list([f"{item.better_steps} of {item.steps}" for item in items])
+    counts, steps = [item.better_steps for item in items], max(item.steps for item in items)
+    return f"{min(counts)} to {max(counts)} of {steps}"
 
 
 def _names(items: list[LeadSummary]) -> str:
@@ -273,6 +290,11 @@ def period(engine: Engine) -> tuple[str, str]:
     """First and last valid time of the test block, as short text."""
     steps = engine.split.test_steps
     return time_label(engine.cube.times[steps[0]]), time_label(engine.cube.times[steps[-1]])
+
+
+def shown_unit(unit: str) -> str:
+    """A unit as people write it: none for the ``1`` of dimensionless numbers."""
+    return "" if unit == "1" else unit
 
 
 def time_label(time: np.datetime64) -> str:

@@ -15,6 +15,7 @@ from geoforecast.validate.summary import (
     best_reference,
     percent,
     plain_sentences,
+    shown_unit,
     step_length,
     time_label,
 )
@@ -73,6 +74,14 @@ def test_sentence_when_nothing_is_better() -> None:
     )
 
 
+def test_sentence_gives_ranges_of_long_lists() -> None:
+    leads = [item(lead, 0.5 / lead, better_steps=9 - lead) for lead in range(1, 5)]
+    (text,) = plain_sentences([*leads, *(item(lead, -0.1 * lead) for lead in range(5, 9))])
+    assert "1-4 steps ahead (RMSE 12 to 50 % below" in text  # 0.5 / 4 rounds to even
+    assert "better at 5 to 8 of 9 test steps" in text
+    assert "RMSE is 50 to 80 % higher" in text
+
+
 def test_sentence_when_nothing_could_be_scored() -> None:
     (text,) = plain_sentences([item(1, NAN, "", steps=0), item(3, NAN, "", steps=0)])
     assert text == "NDVI: cannot be judged at leads 1 and 3."
@@ -90,6 +99,10 @@ def test_sentence_warns_of_negative_r2_and_of_few_steps() -> None:
 )
 def test_percent(value: float, text: str) -> None:
     assert percent(value) == text
+
+
+def test_dimensionless_numbers_show_no_unit() -> None:
+    assert [shown_unit(unit) for unit in ("1", "", "K")] == ["", "", "K"]
 
 
 def test_time_words() -> None:
