@@ -19,6 +19,7 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.windows import Window
@@ -87,7 +88,8 @@ def open_geotiff(path: Path) -> Iterator[rasterio.io.DatasetReader]:
         try:
             with rasterio.Env(**GDAL_OPTIONS), rasterio.open(path, driver="GTiff") as dataset:
                 yield dataset
-        except RasterioError as error:
+        except (RasterioError, CPLE_BaseError) as error:
+            # GDAL's own errors reach Python unwrapped from calls such as get_tag_item.
             reason = str(error.__cause__ or error).strip().rstrip(".")
             raise SceneError(
                 f"{path} cannot be read as a GeoTIFF: {reason}.",

@@ -17,9 +17,8 @@ from typing import Any
 
 import numba
 import numpy as np
+import pyproj
 from numpy.typing import NDArray
-from pyproj import CRS as ProjCRS
-from pyproj import Transformer
 from pyproj.exceptions import CRSError, ProjError
 
 from geoforecast.errors import GridMismatchError
@@ -114,7 +113,7 @@ def same_crs(wkt_a: str, wkt_b: str) -> bool:
     if wkt_a == wkt_b:
         return True
     try:
-        return bool(ProjCRS.from_wkt(wkt_a) == ProjCRS.from_wkt(wkt_b))
+        return bool(pyproj.CRS.from_wkt(wkt_a) == pyproj.CRS.from_wkt(wkt_b))
     except CRSError:
         return False
 
@@ -173,9 +172,9 @@ class _Forward:
     def __init__(self, target: Grid, source: Grid) -> None:
         self.target, self.source = target, source
         try:
-            crs_to = ProjCRS.from_wkt(source.wkt)
-            self.transformer = Transformer.from_crs(
-                ProjCRS.from_wkt(target.wkt), crs_to, always_xy=True
+            crs_to = pyproj.CRS.from_wkt(source.wkt)
+            self.transformer = pyproj.Transformer.from_crs(
+                pyproj.CRS.from_wkt(target.wkt), crs_to, always_xy=True
             )
         except (CRSError, ProjError) as error:
             raise GridMismatchError(
@@ -249,13 +248,13 @@ def _interpolate(lattice: Floats, step: int, col: NDArray[Any], row: NDArray[Any
     return np.asarray(top * (1 - v) + low * v)
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def _snapped(value: float) -> float:
     near = np.rint(value * 2.0) / 2.0
     return near if abs(value - near) < SNAP_PX else value
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def _affine_coordinates(m: Floats, row0: int, col0: int, x: Floats, y: Floats) -> None:
     for i in range(x.shape[0]):
         row = float(row0 + i)
@@ -265,7 +264,7 @@ def _affine_coordinates(m: Floats, row0: int, col0: int, x: Floats, y: Floats) -
             y[i, j] = _snapped(m[3] * col + m[4] * row + m[5])
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def _lattice_coordinates(
     lattice: Floats, step: int, row0: int, col0: int, x: Floats, y: Floats
 ) -> None:
@@ -288,7 +287,7 @@ def _lattice_coordinates(
             y[i, j] = _snapped(top * (1.0 - v) + low * v)
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def _nearest(
     values: NDArray[Any],
     valid: NDArray[np.bool_],
@@ -312,7 +311,7 @@ def _nearest(
                 usable[i, j] = True
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def _bilinear(
     values: NDArray[Any],
     valid: NDArray[np.bool_],

@@ -12,6 +12,7 @@ from geoforecast.errors import SettingsError
 
 Times = NDArray[np.datetime64]
 MAX_SLOTS = 1_000_000
+_SECONDS = {"m": 60, "h": 3600, "D": 86400, "W": 7 * 86400}
 _UNITS = {"min": "m", "h": "h", "d": "D", "w": "W", "mon": "M", "y": "Y"}
 
 
@@ -36,22 +37,22 @@ class Cadence:
         Raises:
             SettingsError: the step cuts the period into absurdly many slots.
         """
-        if self.unit in "MY":
-            ticks = times.astype(f"datetime64[{self.unit}]")
-            start, step = ticks[0], np.timedelta64(self.count, self.unit)
+        if self.unit in "MY":  # months and years have no fixed length: count them whole
+            ticks = times.astype(f"datetime64[{self.unit}]").astype(np.int64)
+            start, step = ticks[0], self.count
         else:
-            floor = "D" if self.unit in "DW" else "s"
-            ticks = times
-            start = times[0].astype(f"datetime64[{floor}]").astype("datetime64[s]")
-            step = np.timedelta64(self.count, self.unit).astype("timedelta64[s]")
-        index = ((ticks - start) // step).astype(np.int64)
+            ticks = times.astype("datetime64[s]").astype(np.int64)
+            start = ticks[0] - ticks[0] % _SECONDS["D"] if self.unit in "DW" else ticks[0]
+            step = self.count * _SECONDS[self.unit]
+        index = (ticks - start) // step
         if index[-1] >= MAX_SLOTS:
             raise SettingsError(
                 f"--cadence cuts {times[0]} to {times[-1]} into {index[-1] + 1} steps.",
                 remedy="Choose a longer step.",
             )
         slots = start + np.arange(index[-1] + 1) * step
-        return slots.astype("datetime64[s]"), index
+        unit = self.unit if self.unit in "MY" else "s"
+        return slots.astype(f"datetime64[{unit}]").astype("datetime64[s]"), index
 
 
 def parse_cadence(text: str) -> Cadence | None:

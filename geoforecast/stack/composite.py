@@ -32,7 +32,7 @@ def composite(
     return result, usable
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def _composite(
     values: NDArray[Any],
     valid: NDArray[np.bool_],

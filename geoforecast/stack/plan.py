@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from geoforecast.errors import DateError, InputError, SceneError, SettingsError
+from geoforecast.errors import DateError, InputError, SettingsError
 from geoforecast.project import Project
 from geoforecast.raster.grid import Grid
 from geoforecast.samples.split import Split, make_split
@@ -247,6 +247,3 @@ def _check_size(plan: Plan, project: Project) -> None:
             where=plan.grid_text,
             remedy="Choose a coarser --res, smaller --bounds or fewer --bands.",
         )
-
-
-__all__ = ["Plan", "SceneError", "make_plan"]

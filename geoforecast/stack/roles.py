@@ -207,8 +207,7 @@ def _choose_bands(
         if file.used and not file.bands:
             file.skip("holds none of the bands that are picked")
     _refuse_rare(data, bands, problems)
-    kept = tuple(b for b in bands if any(f.used and b in f.bands for f in data))
-    return kept
+    return tuple(b for b in bands if any(f.used and b in f.bands for f in data))
 
 
 def _picked(wanted: Sequence[str], universe: list[str], masks: set[str]) -> tuple[str, ...]:
@@ -299,7 +298,9 @@ def _pair_masks(
             candidates[file.time].append(file)
     used = [f for f in data if f.used]
     taken: set[str] = set()
-    for file in used if masks.profile else ():
+    for file in used:
+        if masks.profile is None:
+            break
         if file.header is not None and file.key in masks.own:
             file.mask = MaskSource(file.key, file.header, masks.own[file.key], masks.profile)
         elif file.time is not None:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import dataclasses
-import hashlib
-import json
 import logging
 import os
 import sys
@@ -20,21 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from geoforecast.errors import CubeError, InputError
-from geoforecast.project import Project, plain, recorded, recover, replacing
-from geoforecast.raster.cube import FORMAT, Cube, CubeWriter, open_cube, update_meta
+from geoforecast.errors import InputError
+from geoforecast.project import Project, recorded, replacing
+from geoforecast.raster.cube import CubeWriter, open_cube, update_meta
 from geoforecast.raster.grid import Grid
 from geoforecast.samples.normaliser import fit_normaliser, fit_statistics, to_meta
 from geoforecast.settings import SplitSettings, StackSettings
+from geoforecast.stack.identity import content_of, digest_of, existing_cube
 from geoforecast.stack.pixels import rule_for, write_pixels
 from geoforecast.stack.plan import Plan, make_plan
-from geoforecast.stack.scenes import SceneFile, content_hashes, write_scenes_csv
+from geoforecast.stack.scenes import content_hashes, write_scenes_csv
 
 log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
-# Settings that do not change what a complete cube holds.
-_NO_CONTENT = ("overwrite", "on_error")
 
 
 @dataclass(frozen=True)
@@ -145,14 +140,19 @@ def _stack(
     while True:
         plan = make_plan(inputs, settings, split, project=project, jobs=jobs, excluded=excluded)
         hashes = hashes or content_hashes(plan.files, jobs)
-        content = _content(settings, split, plan.files, hashes)
+        content = content_of(settings, split, plan.files, hashes)
         if not excluded:
-            existing = _existing(project, content, settings, plan.files, hashes)
+            existing = existing_cube(project, content, settings, plan.files, hashes)
             if existing is not None:
-                return _up_to_date(project, plan, existing, hashes)
+                excluded = dict(existing.meta["quarantined"])
+                if excluded:  # files whose pixels could not be read when the cube was made
+                    plan = make_plan(
+                        inputs, settings, split, project=project, jobs=jobs, excluded=excluded
+                    )
+                return _up_to_date(project, plan, hashes)
             for text in (plan.date_text, plan.mask_text, plan.grid_text):
                 log.info(text)
-        failed = _write(project, plan, settings, content, jobs, progress, strip_rows)
+        failed = _write(project, plan, settings, content, excluded, jobs, progress, strip_rows)
         if not failed:
             break
         # The cube must be as if these files were not there, so it is made again.
@@ -170,6 +170,7 @@ def _write(
     plan: Plan,
     settings: StackSettings,
     content: Mapping[str, Any],
+    excluded: Mapping[str, str],
     jobs: int,
     progress: Progress | None,
     strip_rows: int,
@@ -196,7 +197,8 @@ def _write(
                 where=plan.mask_text,
                 remedy="Check the mask's sense with --mask and --mask-values, and --nodata.",
             )
-        writer.finish(_meta(plan, settings, content, outcome.valid))
+        meta = _meta(plan, settings, content, outcome.valid)
+        writer.finish({**meta, "quarantined": dict(excluded)})
         if settings.kind == "continuous":
             statistics = fit_statistics(open_cube(temporary), plan.split.train_steps)
             normaliser = fit_normaliser(settings.normalise, statistics)
@@ -220,12 +222,12 @@ def _meta(
         "normaliser": None,
         "split": plan.split.to_meta(plan.times),
         "sensor": "",
-        "fingerprint": _digest(content),
+        "fingerprint": digest_of(content),
         "settings": content["settings"],
         "sources": {
             "files": len(plan.files),
             "used": len(plan.scenes()),
-            "digest": _digest(content["files"]),
+            "digest": digest_of(content["files"]),
         },
         "date_choice": plan.date_text,
         "mask": plan.mask_text,
@@ -235,99 +237,10 @@ def _meta(
     }
 
 
-def _content(
-    settings: StackSettings,
-    split: SplitSettings,
-    files: Sequence[SceneFile],
-    hashes: Mapping[str, str],
-) -> dict[str, Any]:
-    """All that a cube depends on: settings, and the content of files, not their times."""
-    chosen = dataclasses.asdict(settings) | dataclasses.asdict(split)
-    if settings.like:
-        with contextlib.suppress(OSError), Path(settings.like).open("rb") as stream:
-            chosen["like"] += " " + hashlib.file_digest(stream, "sha256").hexdigest()[:16]
-    return {
-        "format": FORMAT,
-        "settings": {k: plain(v) for k, v in chosen.items() if k not in _NO_CONTENT},
-        "files": [[f.key, f.path.stat().st_size, hashes[f.key]] for f in files],
-    }
-
-
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _existing(
-    project: Project,
-    content: Mapping[str, Any],
-    settings: StackSettings,
-    files: Sequence[SceneFile],
-    hashes: Mapping[str, str],
-) -> Cube | None:
-    """The cube that is there, if it is what would be made; None if one must be made.
-
-    Raises:
-        CubeError: it is complete but from other files or settings, or from a newer version.
-    """
-    recover(project.cube_path)
-    if not project.cube_path.exists():
-        return None
-    try:
-        cube = open_cube(project.cube_path)
-        cube.read(0, 1)
-    except (CubeError, KeyError, ValueError, OSError) as error:
-        newer = isinstance(error, CubeError) and "newer" in error.what
-        if newer and not settings.overwrite:
-            raise
-        log.warning("The cube at %s is not complete; it is made again.", project.cube_path)
-        return None
-    if cube.meta.get("fingerprint") == _digest(content):
-        return cube
-    if settings.overwrite:
-        return None
-    raise CubeError(
-        f"{project.cube_path} was made from other files or settings.",
-        where=_differences(project, cube, content, files, hashes),
-        remedy="Replace it with --overwrite, or use another project with -p.",
-    )
-
-
-def _differences(
-    project: Project,
-    cube: Cube,
-    content: Mapping[str, Any],
-    files: Sequence[SceneFile],
-    hashes: Mapping[str, str],
-) -> list[str]:
-    old, new = cube.meta.get("settings", {}), content["settings"]
-    lines = [
-        f"--{name.replace('_', '-')}: {_shown(old.get(name))} then, {_shown(value)} now"
-        for name, value in new.items()
-        if old.get(name) != value
-    ]
-    if cube.meta.get("sources", {}).get("digest") != _digest(content["files"]):
-        before: dict[str, str] = {}
-        with contextlib.suppress(OSError), project.scenes_path.open(encoding="utf-8") as stream:
-            before = {row["path"]: row["sha256"] for row in csv.DictReader(stream)}
-        now = {str(file.path): hashes[file.key] for file in files}
-        changed = sum(before[path] != now[path] for path in before.keys() & now.keys())
-        lines.append(
-            f"files: {len(now.keys() - before.keys())} new, "
-            f"{len(before.keys() - now.keys())} gone, {changed} changed"
-        )
-    return lines or ["it was made by another version of geoforecast"]
-
-
-def _shown(value: Any) -> str:
-    return "none" if value in (None, "", [], ()) else str(value)
-
-
-def _up_to_date(project: Project, plan: Plan, cube: Cube, hashes: Mapping[str, str]) -> StackResult:
+def _up_to_date(project: Project, plan: Plan, hashes: Mapping[str, str]) -> StackResult:
     log.info("%s is up to date; nothing to do.", project.cube_path)
     if not project.scenes_path.exists():
         write_scenes_csv(project.scenes_path, plan.files, hashes)
-    # A file may have been set aside while its pixels were read; the cube's times are right.
-    plan = dataclasses.replace(plan, times=cube.times)
     return _result(project, plan, up_to_date=True)
 
 
