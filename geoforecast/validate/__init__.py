@@ -18,7 +18,7 @@ __all__ = ["ValidateResult", "skill_table", "validate_run"]
 
 
 def __getattr__(name: str) -> Any:
-    # Imported on first use, so that `geoforecast --help` needs neither numpy nor rasterio.
+    # Imported on first use, so that `geoforecast --help` needs neither torch nor rasterio.
     if name in __all__:
         from geoforecast.validate import verb
 

@@ -7,63 +7,18 @@ the result is the same for any tile size but for the last bits of the sums.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geoforecast.raster.cube import Cube
+from geoforecast.forecast.engine import FORECAST, Engine, Hindcast
 from geoforecast.raster.grid import Tile
-from geoforecast.samples.normaliser import BandStatistics
-from geoforecast.samples.split import Split
 from geoforecast.validate.metrics import SUMS, Pooled, frame_sums
 from geoforecast.validate.ssim import MARGIN_PX, MIN_SHARE, local_moments, ssim_map, window_for
 
-FORECAST = "forecast"  # the method that is judged; all others are references
 STATS = (*SUMS, "ssim")
-
-
-class Hindcast(Protocol):
-    """One forecast of a step that was observed, by every method."""
-
-    @property
-    def step(self) -> int: ...
-    @property
-    def lead(self) -> int: ...
-    @property
-    def forecasts(self) -> Mapping[str, NDArray[np.float32]]: ...
-    @property
-    def observed(self) -> NDArray[np.float32]: ...
-    @property
-    def valid(self) -> NDArray[np.bool_]: ...
-
-
-class Engine(Protocol):
-    """What is read of the forecast engine."""
-
-    @property
-    def cube(self) -> Cube: ...
-    @property
-    def split(self) -> Split: ...
-    @property
-    def horizon(self) -> int: ...
-    @property
-    def band_names(self) -> tuple[str, ...]: ...
-    @property
-    def units(self) -> Sequence[str]: ...
-    @property
-    def reference(self) -> str: ...
-    @property
-    def methods(self) -> tuple[str, ...]: ...
-    @property
-    def statistics(self) -> Sequence[BandStatistics]: ...
-    @property
-    def blend(self) -> Sequence[float]: ...
-    @property
-    def fingerprint(self) -> str: ...
-    def hindcasts(self, tile: Tile, steps: range) -> Iterator[Any]: ...
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from geoforecast.validate.accumulate import FORECAST
+from geoforecast.forecast.engine import FORECAST
 
 WIDTH, HEIGHT = 560, 290
 LEFT, RIGHT, TOP, BOTTOM = 56, 150, 14, 40  # margins; labels stand in the right one

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from geoforecast.errors import QualityGateError, SettingsError, did_you_mean
+from geoforecast.forecast.engine import FORECAST
 from geoforecast.validate.metrics import metrics
 from geoforecast.validate.summary import SKILL_METRICS, MetricRow
 
@@ -47,7 +48,7 @@ def check_gates(gates: Sequence[Gate], rows: Iterable[MetricRow], bands: Sequenc
     """
     values: dict[tuple[str, str], list[float]] = {}
     for row in rows:
-        if row.method == "forecast":
+        if row.method == FORECAST:
             values.setdefault((row.metric, row.band), []).append(row.value)
     failures = []
     for gate in gates:

@@ -12,17 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from geoforecast.forecast.engine import FORECAST, Engine, Hindcast
 from geoforecast.raster.geotiff import CogWriter
 from geoforecast.raster.grid import Tile
-from geoforecast.validate.accumulate import (
-    FORECAST,
-    Engine,
-    Hindcast,
-    Scores,
-    TileScores,
-    map_reference,
-    scored_pixels,
-)
+from geoforecast.validate.accumulate import Scores, TileScores, map_reference, scored_pixels
 from geoforecast.validate.ssim import MIN_SHARE
 
 PREVIEW_PX = 1000  # longest side of a drawn map

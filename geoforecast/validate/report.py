@@ -14,7 +14,8 @@ from typing import Any
 import jinja2
 
 from geoforecast import __version__
-from geoforecast.validate.accumulate import FORECAST, Engine, map_reference
+from geoforecast.forecast.engine import FORECAST, Engine
+from geoforecast.validate.accumulate import map_reference
 from geoforecast.validate.charts import Chart, draw_chart, line_styles
 from geoforecast.validate.maps import BIAS, DIFFERENCE, SKILL, MapKey, Shown, file_slugs
 from geoforecast.validate.metrics import metrics
@@ -31,6 +32,7 @@ from geoforecast.validate.pictures import (
 from geoforecast.validate.summary import (
     LeadSummary,
     MetricRow,
+    four_digits,
     percent,
     period,
     shown_unit,
@@ -282,13 +284,7 @@ def _unit(engine: Engine, band: int) -> str:
 
 def _number(value: float) -> str:
     """Four significant digits with a true minus, or a dash."""
-    if value is None or math.isnan(value):
-        return "–"
-    return (
-        f"{value:.4g}".replace("-", "−")
-        if 1e-4 <= abs(value) < 1e6 or value == 0
-        else f"{value:.3e}"
-    )
+    return "–" if math.isnan(value) else four_digits(value).replace("-", "−")
 
 
 def _data_uri(path: Path) -> str:

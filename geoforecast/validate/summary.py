@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from geoforecast.validate.accumulate import FORECAST, Engine, Scores
+from geoforecast.forecast.engine import FORECAST, Engine
+from geoforecast.validate.accumulate import Scores
 from geoforecast.validate.metrics import evaluate, metric_names, skill
 
 SKILL_METRICS = ("rmse", "mae")
@@ -170,7 +171,7 @@ def render_table(
         head = [f"{band} RMSE" + (f" [{shown_unit(unit)}]" if shown_unit(unit) else "")]
         table = [head + [f"lead {item.lead}" for item in items]]
         for method in methods:
-            cells = [f"{value[method, band, i.lead]:.4g}".replace("nan", "-") for i in items]
+            cells = [four_digits(value[method, band, item.lead]) for item in items]
             table.append([method, *cells])
         table.append(["skill over the best reference", *(percent(i.rmse_skill) for i in items)])
         table.append(["best reference", *(item.best_reference or "-" for item in items)])
@@ -267,6 +268,11 @@ def _leads(items: list[LeadSummary]) -> str:
 
 def _list(words: list[str], last: str = "and") -> str:
     return " ".join([", ".join(words[:-1]), last, words[-1]]) if len(words) > 1 else words[0]
+
+
+def four_digits(value: float) -> str:
+    """Four significant digits, or a dash."""
+    return "-" if math.isnan(value) else f"{value:#.4g}".removesuffix(".")
 
 
 def percent(value: float) -> str:

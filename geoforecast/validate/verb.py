@@ -10,15 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from geoforecast.errors import SeriesTooShortError
+from geoforecast.forecast.engine import FORECAST, Engine, open_engine
 from geoforecast.project import Project, recorded, recover, replacing, write_json
 from geoforecast.settings import ValidateSettings
-from geoforecast.validate.accumulate import (
-    FORECAST,
-    Engine,
-    Scores,
-    map_reference,
-    score_raster,
-)
+from geoforecast.validate.accumulate import Scores, map_reference, score_raster
 from geoforecast.validate.gates import check_gates, parse_gates
 from geoforecast.validate.maps import (
     BIAS,
@@ -98,8 +93,6 @@ def validate_run(
     gates = parse_gates(settings.fail_under)
     target = project.validation_dir(settings.run)
     with project.lock(), recorded(project, "validate", settings):
-        from geoforecast.forecast.engine import open_engine
-
         recover(target)
         engine = open_engine(project, settings.run, device=settings.device)
         result = write_validation(target, engine, settings, progress)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import types
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +16,9 @@ from geoforecast.raster.cube import Cube, CubeWriter, open_cube
 from geoforecast.raster.grid import Grid, Tile
 from geoforecast.samples.normaliser import BandStatistics, fit_statistics
 from geoforecast.samples.split import Split
-from geoforecast.validate.verb import ValidateResult
+from geoforecast.settings import ValidateSettings
+from geoforecast.validate import verb
+from geoforecast.validate.verb import ValidateResult, write_validation
 
 STEPS, HEIGHT, WIDTH = 14, 23, 31
 UTM = CRS.from_epsg(32633).to_wkt()
@@ -132,9 +132,6 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> FakeEngine:
 @pytest.fixture(scope="session")
 def result(engine: FakeEngine, tmp_path_factory: pytest.TempPathFactory) -> ValidateResult:
     """One whole validation that several tests look at."""
-    from geoforecast.settings import ValidateSettings
-    from geoforecast.validate.verb import write_validation
-
     folder = tmp_path_factory.mktemp("validation") / "default"
     return write_validation(folder, engine, ValidateSettings(tile=16))
 
@@ -144,9 +141,7 @@ def use_engine(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Makes validate_run open a given engine instead of the real one."""
 
     def use(engine: FakeEngine) -> None:
-        module = types.ModuleType("geoforecast.forecast.engine")
-        module.open_engine = lambda *_args, **_kwargs: engine  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, "geoforecast.forecast.engine", module)
+        monkeypatch.setattr(verb, "open_engine", lambda *_args, **_kwargs: engine)
 
     return use
 
@@ -154,6 +149,4 @@ def use_engine(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out what takes seconds and is tested elsewhere."""
-    from geoforecast.validate import verb
-
     monkeypatch.setattr(verb, "draw_pictures", lambda *_: ())

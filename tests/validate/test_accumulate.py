@@ -113,6 +113,7 @@ def test_frames_with_few_pixels_do_not_count_for_ssim(engine: Any) -> None:
 def test_better_steps_counts_steps(engine: Any) -> None:
     scores = score(engine)
     assert scores.better_steps("persistence", 0, 1) == (4, 4)  # half the error everywhere
+    assert scores.better_steps("persistence", 0, 2) == (0, 4)  # the same, not better
     assert scores.better_steps("persistence", 0, 3) == (0, 4)  # one and a half times
 
 

@@ -79,6 +79,7 @@ def test_a_shift_keeps_the_variance_of_large_numbers() -> None:
         ("rmse", pooled(np.empty(0), np.empty(0)), "no pixel"),
         ("r2", pooled(np.array([1.0, 2.0]), np.array([0.1, 0.1])), "no variance"),
         ("r2", pooled(np.array([1.0, 2.0]), np.array([0.1, 0.1]), shift=7.0), "no variance"),
+        ("r2", pooled(np.ones(1000), np.full(1000, 0.1)), "no variance"),  # left: rounding
         ("psnr", pooled(FORECAST, OBSERVED), "no range"),
         ("psnr", pooled(FORECAST, OBSERVED, data_range=0.0), "no range"),
         ("psnr", pooled(OBSERVED, OBSERVED, data_range=1.0), "infinite"),

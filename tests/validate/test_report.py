@@ -24,6 +24,7 @@ from geoforecast.validate.charts import (
     nice_ticks,
     spread_labels,
 )
+from geoforecast.validate.pictures import Panel
 from geoforecast.validate.verb import ValidateResult, write_validation
 
 
@@ -95,6 +96,29 @@ def test_names_are_escaped(engine: Any, tmp_path: Path, monkeypatch: pytest.Monk
     text, tags = parse(result.report_path)
     assert "&lt;script&gt;" in text
     assert not any(tag == "script" for tag, _ in tags.found)
+
+
+def test_scales_are_centred_on_zero_and_shared_over_leads(
+    engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[str, list[Panel]] = {}
+
+    def keep(path: Path, panels: list[Panel], *_: Any) -> None:
+        path.write_bytes(b"")
+        drawn[path.stem] = panels
+
+    monkeypatch.setattr(report, "draw", keep)
+    write_validation(tmp_path / "run", engine, ValidateSettings())
+    for band in ("NDVI", "LST"):
+        observed, forecast, difference = drawn.pop(f"{band}_lead1_triptych")
+        assert observed.limits == forecast.limits
+        assert difference.limits[0] == -difference.limits[1]
+        assert difference.colours == "RdBu_r"
+        for quantity in ("difference", "bias", "rmse_skill"):
+            panels = [drawn.pop(f"{band}_lead{lead}_{quantity}")[0] for lead in (1, 2, 3)]
+            assert len({panel.limits for panel in panels}) == 1
+            assert panels[0].limits[0] == -panels[0].limits[1] < 0
+    assert drawn == {}
 
 
 def test_too_many_pictures_stay_outside(

@@ -13,6 +13,7 @@ from geoforecast.validate import skill_table
 from geoforecast.validate.summary import (
     LeadSummary,
     best_reference,
+    four_digits,
     percent,
     plain_sentences,
     shown_unit,
@@ -101,6 +102,14 @@ def test_percent(value: float, text: str) -> None:
     assert percent(value) == text
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.19, "0.1900"), (16.28416, "16.28"), (1234.4, "1234"), (-2.0, "-2.000"), (NAN, "-")],
+)
+def test_four_digits(value: float, text: str) -> None:
+    assert four_digits(value) == text
+
+
 def test_dimensionless_numbers_show_no_unit() -> None:
     assert [shown_unit(unit) for unit in ("1", "", "K")] == ["", "", "K"]
 
@@ -120,7 +129,7 @@ def test_skill_table(result: ValidateResult) -> None:
     lines = skill_table(result).splitlines()
     assert lines[0].split() == ["NDVI", "RMSE", "lead", "1", "lead", "2", "lead", "3"]
     value = {(r.method, r.band, r.lead): r.value for r in result.rows if r.metric == "rmse"}
-    expected = [f"{value['persistence', 'NDVI', lead]:.4g}" for lead in (1, 2, 3)]
+    expected = [four_digits(value["persistence", "NDVI", lead]) for lead in (1, 2, 3)]
     assert lines[2].split() == ["persistence", *expected]
     assert lines[4].startswith("skill over the best reference")
     assert "+50 %" in lines[4]
