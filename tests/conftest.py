@@ -57,7 +57,8 @@ def make_tif(
             dataset.scales = (scale,) * bands.shape[0]
         if offset is not None:
             dataset.offsets = (offset,) * bands.shape[0]
-        dataset.update_tags(**(tags or {}))
+        if tags:  # tags move the file's directory to its end
+            dataset.update_tags(**tags)
     return path
 
 

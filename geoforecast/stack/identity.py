@@ -46,6 +46,7 @@ def content_of(
 
 
 def digest_of(content: Any) -> str:
+    """SHA-256 of anything made of JSON types."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,0 +1,172 @@
+"""Reading GeoTIFFs: what headers say, which files are refused, COGs written and reopened."""
+
+from __future__ import annotations
+
+import math
+import zlib
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+
+from geoforecast.errors import SceneError
+from geoforecast.raster.geotiff import (
+    CogWriter,
+    Header,
+    not_nodata,
+    open_geotiff,
+    read_dataset_mask,
+    read_header,
+    read_pixels,
+)
+from geoforecast.raster.grid import Grid
+
+
+def test_header_tells_all_that_the_file_says(write_tif, tmp_path):
+    path = write_tif(
+        tmp_path / "a.tif",
+        np.ones((2, 3, 4), np.int16),
+        nodata=-1,
+        descriptions=("red", "nir"),
+        scale=0.5,
+        offset=-3.0,
+        tags={"KEY": "word"},
+        units="K",
+    )
+    header = read_header(path)
+    assert header.count == 2
+    assert header.dtypes == ("int16", "int16")
+    assert header.nodata == (-1, -1)
+    assert header.scales == (0.5, 0.5)
+    assert header.offsets == (-3.0, -3.0)
+    assert header.descriptions == ("red", "nir")
+    assert header.units == ("K", "K")
+    assert header.tags["KEY"] == "word"
+    assert header.grid.shape == (3, 4)
+    assert header.grid.crs.to_epsg() == 32633
+    assert (header.alpha, header.own_mask) == (0, False)
+
+
+def test_alpha_band_is_found_and_masks(write_tif, tmp_path):
+    pixels = np.full((2, 3, 4), 7, np.uint8)
+    pixels[1] = 255
+    pixels[1, 0, 0] = 0
+    path = write_tif(tmp_path / "a.tif", pixels, photometric="minisblack", alpha="yes")
+    header = read_header(path)
+    assert header.alpha == 2
+    with open_geotiff(path) as dataset:
+        mask = read_dataset_mask(dataset, header.grid.whole)
+    assert mask.sum() == 11
+    assert not mask[0, 0]
+
+
+@pytest.mark.parametrize(
+    ("raw", "nodata", "expected"),
+    [
+        (np.array([0, 255], np.uint8), 255.0, [True, False]),
+        (np.array([0, 255], np.uint8), -1.0, [True, True]),  # uint8 cannot hold -1
+        (np.array([0, 1], np.uint8), 0.5, [True, True]),
+        (np.array([1.0, np.nan, np.inf], np.float32), None, [True, False, False]),
+        (np.array([1.0, 1e20], np.float32), 1e20, [True, False]),  # not exact in float32
+        (np.array([1.0, 0.0], np.float32), math.nan, [True, True]),
+        (np.array([0, -9999], np.int16), -9999.0, [True, False]),
+    ],
+)
+def test_nodata_is_compared_in_the_files_own_dtype(raw, nodata, expected):
+    assert not_nodata(raw, nodata).tolist() == expected
+
+
+def test_truncated_file_is_refused_by_its_header(write_tif, tmp_path):
+    path = write_tif(tmp_path / "a.tif", np.arange(90000, dtype=np.int32).reshape(300, 300))
+    path.write_bytes(path.read_bytes()[:200000])
+    with pytest.raises(SceneError, match=r"is truncated: block 0,\d+ of band 1 ends at byte"):
+        read_header(path)
+
+
+def test_corrupt_block_is_refused_when_read(write_tif, tmp_path):
+    path = corrupted(write_tif, tmp_path / "a.tif")
+    header = read_header(path)
+    with (
+        pytest.raises(SceneError, match=r"pixels that cannot be decoded \(rows 0-31\)"),
+        open_geotiff(path) as dataset,
+    ):
+        read_pixels(dataset, [1], header.grid.whole)
+
+
+def corrupted(write_tif, path):
+    """A GeoTIFF with a sound header whose deflate stream is broken."""
+    values = np.random.default_rng(0).integers(0, 255, (32, 32)).astype(np.uint8)
+    write_tif(path, values, compress="deflate")
+    content = bytearray(path.read_bytes())
+    start = content.find(zlib.compress(values.tobytes(), 6)[:2])
+    content[start + 40 : start + 200] = b"\xff" * 160
+    path.write_bytes(bytes(content))
+    return path
+
+
+def test_other_formats_in_disguise_are_refused(tmp_path):
+    path = tmp_path / "a.tif"
+    path.write_text("<VRTDataset rasterXSize='1' rasterYSize='1'></VRTDataset>")
+    with pytest.raises(SceneError, match="cannot be read as a GeoTIFF"):
+        read_header(path)
+    with pytest.raises(SceneError, match="GDAL virtual path"):
+        read_header(type(path)("/vsimem/a.tif"))
+
+
+def test_complex_numbers_are_refused(write_tif, tmp_path):
+    path = write_tif(tmp_path / "a.tif", np.ones((2, 2), np.complex64))
+    with pytest.raises(SceneError, match="holds complex numbers"):
+        read_header(path)
+
+
+def test_control_points_alone_are_refused(tmp_path):
+    path = tmp_path / "a.tif"
+    points = [
+        rasterio.control.GroundControlPoint(row, col, 10 + col, 50 - row)
+        for row, col in ((0, 0), (0, 4), (4, 0), (4, 4))
+    ]
+    with rasterio.open(
+        path, "w", driver="GTiff", height=4, width=4, count=1, dtype="uint8",
+        gcps=points, crs="EPSG:4326",
+    ) as dataset:  # fmt: skip
+        dataset.write(np.ones((1, 4, 4), np.uint8))
+    with pytest.raises(SceneError, match="by ground control points only"):
+        read_header(path)
+
+
+def test_every_hostile_file_gives_a_header_or_a_scene_error(real_data):
+    paths = sorted(real_data("_hostile").glob("*.tif*"))
+    assert len(paths) == 55
+    refused = {}
+    for path in paths:
+        try:
+            assert isinstance(read_header(path), Header)
+        except SceneError as error:
+            refused[path.name] = error.what
+    assert {"many_blocks_truncated.tif", "huge4GB.tif", "byte_truncated.tif"} <= refused.keys()
+    assert len(refused) < 20
+
+
+def test_cog_survives_the_round_trip(tmp_path):
+    grid = Grid(
+        rasterio.crs.CRS.from_epsg(32633).to_wkt(),
+        Affine(10.25, 0, 500000.5, 0, -10.75, 5200000.25),
+        (300, 270),
+    )
+    values = np.random.default_rng(0).random((2, 300, 270)).astype(np.float32)
+    values[0, :5] = np.nan
+    path = tmp_path / "out.tif"
+    with CogWriter(path, grid, ["a", "b"], units=("K", ""), tags={"TIME": "now"}) as writer:
+        for tile in grid.tiles(256):
+            writer.write(values[:, *tile.slices], tile)
+    with rasterio.open(path) as dataset:
+        assert dataset.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert dataset.transform == grid.transform
+        assert dataset.crs.to_epsg() == 32633
+        assert math.isnan(dataset.nodata)
+        assert dataset.descriptions == ("a", "b")
+        assert dataset.units[0] == "K"
+        assert dataset.tags()["TIME"] == "now"
+        np.testing.assert_array_equal(dataset.read(), values)
+    assert [item.name for item in tmp_path.iterdir()] == ["out.tif"]
