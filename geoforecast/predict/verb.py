@@ -41,6 +41,14 @@ class PredictResult:
     files: tuple[Path, ...]
     valid_fraction: float
 
+    def describe(self) -> str:
+        """The result as a terminal shows it."""
+        lines = [f"Forecasts from {self.init_time} (run '{self.run}'):"]
+        for time, path in zip(self.valid_times, self.files, strict=True):
+            lines.append(f"  {time}  {path}")
+        lines.append(f"{100 * self.valid_fraction:.1f} % of the pixels have a forecast.")
+        return "\n".join(lines)
+
 
 def run_prediction(
     project: Project, settings: PredictSettings, *, interrupted: Callable[[], bool]

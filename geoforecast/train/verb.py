@@ -72,6 +72,22 @@ class TrainResult:
     epoch: int
     epochs: int
 
+    def describe(self) -> str:
+        """The result as a terminal shows it."""
+        lines = [f"Run '{self.run}' corrects {self.reference}, the best on the validation block:"]
+        for name, errors in self.reference_rmse.items():
+            values = "  ".join(f"{value:8.4f}" for value in errors)
+            lines.append(f"  {name:<16} {values}")
+        if any(self.blend):
+            weights = ", ".join(f"{weight:.2f}" for weight in self.blend)
+            lines.append(
+                f"Epoch {self.epoch} is kept: {100 * self.skill:.1f} % less error than "
+                f"{self.reference}; the correction is weighted {weights} by lead."
+            )
+        else:
+            lines.append(f"No correction helped: the forecast is {self.reference} itself.")
+        return "\n".join(lines)
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -14,7 +14,7 @@ from geoforecast.samples.features import Array
 from geoforecast.samples.split import Split
 from geoforecast.train.cache import Site
 
-VALIDATION_PX = 1_000_000  # pixels of all validation windows together
+VALIDATION_PX = 300_000  # pixels of all validation windows together
 VALIDATION_SIDE_PX = 128
 TRIES = 8  # crops drawn in search of one with enough valid targets
 ENOUGH_VALID = 0.05

@@ -69,6 +69,11 @@ class ValidateResult:
     maps: tuple[Path, ...]
     pictures: tuple[Path, ...]
 
+    def describe(self) -> str:
+        """The skill table, the sentence and where to look, as a terminal shows them."""
+        places = f"report: {self.report_path}\nmetrics: {self.csv_path}"
+        return "\n\n".join([skill_table(self), self.sentence, places])
+
 
 def validate_run(
     project: Project, settings: ValidateSettings, *, progress: Progress | None = None

@@ -1,0 +1,44 @@
+"""What this process may use: CPUs and memory as the scheduler or the container grants them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+CGROUP = Path("/sys/fs/cgroup")
+GDAL_CACHE_SHARE = 0.05
+
+
+def granted_cpus() -> int:
+    """CPUs this process may use: SLURM's grant, else the cgroup's quota, else affinity."""
+    slurm = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    if slurm.isdigit() and int(slurm) > 0:
+        return int(slurm)
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    cpus = affinity or os.cpu_count() or 1
+    quota = _words(CGROUP / "cpu.max")
+    if len(quota) == 2 and quota[0].isdigit():
+        cpus = min(cpus, max(1, int(quota[0]) // int(quota[1])))
+    return cpus
+
+
+def granted_memory_bytes() -> int:
+    """Memory this process may use: the cgroup's limit, or what the machine has."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        limit = _words(CGROUP / name)
+        if limit and limit[0].isdigit():
+            total = min(total, int(limit[0]))
+    return total
+
+
+def gdal_cache_mib() -> int:
+    """GDAL's block cache for this process; its own default counts the whole machine."""
+    return max(64, int(granted_memory_bytes() * GDAL_CACHE_SHARE / 2**20))
+
+
+def _words(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="ascii").split()
+    except (OSError, UnicodeDecodeError):
+        return []
