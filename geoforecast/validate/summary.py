@@ -63,12 +63,17 @@ class LeadSummary:
 
     @property
     def verdict(self) -> str:
-        """``better``, ``equal``, ``worse`` or ``unknown`` against the best reference."""
+        """``better``, ``equal``, ``worse`` or ``unknown`` against the best reference.
+
+        Better needs a gain that shows in whole percent, and at most of the test steps: one
+        lucky step can lower the RMSE of all.
+        """
         if math.isnan(self.rmse_skill):
             return "unknown"
-        if abs(self.rmse_skill) < NOTICEABLE:
-            return "equal"
-        return "better" if self.rmse_skill > 0 else "worse"
+        if self.rmse_skill <= -NOTICEABLE:
+            return "worse"
+        ahead = self.rmse_skill >= NOTICEABLE and 2 * self.better_steps > self.steps
+        return "better" if ahead else "equal"
 
 
 def metric_rows(scores: Scores) -> tuple[MetricRow, ...]:
@@ -205,7 +210,7 @@ def _band_sentence(items: list[LeadSummary]) -> str:
         parts.append(_trust(groups["better"]))
     if groups["equal"]:
         names = _names(groups["equal"])
-        parts.append(f"no better than {names} {_at_leads(groups['equal'])}")
+        parts.append(f"no clear gain over {names} {_at_leads(groups['equal'])}")
     if groups["worse"]:
         excess = _percents([-item.rmse_skill for item in groups["worse"]])
         advice = f"use {_names(groups['worse'])} instead {_at_leads(groups['worse'])}"
@@ -237,6 +242,8 @@ def _trust(items: list[LeadSummary]) -> str:
 def _percents(values: list[float]) -> str:
     """Whole percentages one by one, or their range where that would be a long list."""
     whole = [round(100 * value) for value in values]
+    if len(set(whole)) == 1:
+        return f"{whole[0]} %"
     if len(whole) <= LONGEST_LIST:
         return _list([f"{value} %" for value in whole])
     return f"{min(whole)} to {max(whole)} %"

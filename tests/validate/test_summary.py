@@ -70,8 +70,8 @@ def test_sentence_names_leads_gains_and_the_alternative() -> None:
 def test_sentence_when_nothing_is_better() -> None:
     (text,) = plain_sentences([item(1, 0.001), item(2, -0.2), item(3, -0.3)])
     assert text == (
-        "NDVI: not worth preferring to a simple forecast; no better than persistence at lead 1; "
-        "use persistence instead at leads 2-3 (the forecast's RMSE is 20 % and 30 % higher)."
+        "NDVI: not worth preferring to a simple forecast; no clear gain over persistence at "
+        "lead 1; use persistence instead at leads 2-3 (the forecast's RMSE is 20 % and 30 % higher)."
     )
 
 
@@ -81,6 +81,26 @@ def test_sentence_gives_ranges_of_long_lists() -> None:
     assert "1-4 steps ahead (RMSE 12 to 50 % below" in text  # 0.5 / 4 rounds to even
     assert "better at 5 to 8 of 9 test steps" in text
     assert "RMSE is 50 to 80 % higher" in text
+
+
+@pytest.mark.parametrize(
+    ("skill", "better_steps", "verdict"),
+    [
+        (0.005, 5, "better"),
+        (0.0049, 9, "equal"),
+        (0.3, 4, "equal"),  # 4 of 9 steps: a few lucky ones
+        (-0.0049, 0, "equal"),
+        (-0.005, 9, "worse"),
+        (NAN, 0, "unknown"),
+    ],
+)
+def test_verdict(skill: float, better_steps: int, verdict: str) -> None:
+    assert item(1, skill, better_steps=better_steps).verdict == verdict
+
+
+def test_equal_percentages_are_said_once() -> None:
+    (text,) = plain_sentences([item(1, 0.012), item(2, 0.008)])
+    assert "(RMSE 1 % below" in text
 
 
 def test_sentence_when_nothing_could_be_scored() -> None:
