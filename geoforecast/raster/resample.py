@@ -54,7 +54,8 @@ class CoordinateMap:
     @property
     def identity(self) -> bool:
         """The grids are the same, so pixels are copied."""
-        return self.step == 0 and bool((self.affine == _IDENTITY).all())
+        same_place = self.step == 0 and bool((self.affine == _IDENTITY).all())
+        return same_place and self.target.shape == self.source.shape
 
     def at(self, tile: Tile) -> tuple[Floats, Floats]:
         """Source x and y of a tile's pixels, each (height, width); NaN where there is none."""

@@ -28,12 +28,46 @@ def composite(
     """
     result = np.zeros(values.shape[1:], values.dtype)
     usable = np.zeros(values.shape[1:], np.bool_)
-    _composite(values, valid, RULES.index(rule), result, usable)
+    if rule in ("first", "last"):
+        _pick(values, valid, rule == "last", result, usable)
+    else:
+        _combine(values, valid, RULES.index(rule), result, usable)
     return result, usable
 
 
 @numba.njit(nogil=True, cache=True)
-def _composite(
+def _pick(
+    values: NDArray[Any],
+    valid: NDArray[np.bool_],
+    last: bool,
+    result: NDArray[Any],
+    usable: NDArray[np.bool_],
+) -> None:
+    for k in range(values.shape[0]):
+        for i in range(values.shape[1]):
+            for j in range(values.shape[2]):
+                if valid[k, i, j] and (last or not usable[i, j]):
+                    result[i, j] = values[k, i, j]
+                    usable[i, j] = True
+
+
+@numba.njit(nogil=True, cache=True)
+def _sort(kept: NDArray[Any], n: int) -> None:
+    """Shell sort of the first ``n``: no allocation a pixel, and it compiles at once."""
+    gap = n // 2
+    while gap > 0:
+        for i in range(gap, n):
+            item = kept[i]
+            j = i
+            while j >= gap and kept[j - gap] > item:
+                kept[j] = kept[j - gap]
+                j -= gap
+            kept[j] = item
+        gap //= 2
+
+
+@numba.njit(nogil=True, cache=True)
+def _combine(
     values: NDArray[Any],
     valid: NDArray[np.bool_],
     rule: int,
@@ -53,13 +87,12 @@ def _composite(
                 continue
             usable[i, j] = True
             if rule == 0:
-                ordered = np.sort(kept[:n])
+                _sort(kept, n)
                 middle = n // 2
                 if n % 2:
-                    result[i, j] = ordered[middle]
+                    result[i, j] = kept[middle]
                 else:
-                    pair = float(ordered[middle - 1]) + float(ordered[middle])
-                    result[i, j] = pair / 2.0
+                    result[i, j] = (float(kept[middle - 1]) + float(kept[middle])) / 2.0
             elif rule == 1:
                 total = 0.0
                 for k in range(n):
@@ -67,9 +100,5 @@ def _composite(
                 result[i, j] = total / n
             elif rule == 2:
                 result[i, j] = kept[:n].max()
-            elif rule == 3:
-                result[i, j] = kept[:n].min()
-            elif rule == 4:
-                result[i, j] = kept[0]
             else:
-                result[i, j] = kept[n - 1]
+                result[i, j] = kept[:n].min()

@@ -8,13 +8,16 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from affine import Affine
 
 from geoforecast.errors import DateError, InputError, SceneError
 from geoforecast.project import Project, replacing
 from geoforecast.raster.geotiff import Header, read_header
+from geoforecast.raster.grid import Grid
 from geoforecast.stack.dates import DateChoice, choose_dates, date_from_tags
 from geoforecast.stack.masks import MaskProfile
 from geoforecast.stack.names import NameParts
@@ -263,11 +266,17 @@ def _row(file: SceneFile, sha256: str) -> dict[str, object]:
         "size": stat.st_size,
         "mtime": f"{np.datetime64(int(stat.st_mtime), 's')}Z",
         "sha256": sha256,
-        "crs": grid.describe().split(",")[0] if grid else "",
+        "crs": _crs_name(grid.wkt) if grid else "",
         "width": grid.shape[1] if grid else "",
         "height": grid.shape[0] if grid else "",
         "res": f"{grid.res[0]:.10g} {grid.res[1]:.10g}" if grid else "",
     }
+
+
+@lru_cache(maxsize=256)
+def _crs_name(wkt: str) -> str:
+    """EPSG code or name; looking up a CRS that has no code takes PROJ tens of milliseconds."""
+    return Grid(wkt, Affine.identity(), (1, 1)).describe().split(",")[0]
 
 
 def _geotiffs(root: Path) -> Iterable[Path]:

@@ -129,9 +129,7 @@ def test_aligned_subset_is_copied_exactly(noise):
 
 def test_half_pixel_shift_is_the_mean_of_two(noise):
     way = coordinate_map(shifted(2.5, 3), SOURCE)
-    values, valid = warp(
-        way, noise, np.ones_like(noise, bool), Tile(0, 6, 0, 7), bilinear=True
-    )
+    values, valid = warp(way, noise, np.ones_like(noise, bool), Tile(0, 6, 0, 7), bilinear=True)
     # Centre of target column 0 lies at 3.0 pixels from the edge: between columns 2 and 3.
     expected = (noise[3:9, 2:9].astype(float) + noise[3:9, 3:10]) / 2
     assert valid.all()

@@ -33,6 +33,15 @@ def test_rules(rule, expected):
     assert values.dtype == np.float32
 
 
+def test_median_of_many_equals_numpy():
+    rng = np.random.default_rng(0)
+    values = rng.random((37, 5, 6)).astype(np.float32)
+    valid = rng.random(values.shape) > 0.3
+    result, _ = composite(values, valid, "median")
+    expected = np.nanmedian(np.where(valid, values.astype(float), np.nan), axis=0)
+    np.testing.assert_allclose(result, expected, rtol=1e-6)
+
+
 def test_classes_keep_their_dtype():
     values, _ = composite(VALUES.astype(np.uint8), VALID, "last")
     assert values.dtype == np.uint8
