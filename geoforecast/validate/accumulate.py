@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from geoforecast.forecast.engine import FORECAST, Engine, Hindcast
 from geoforecast.raster.grid import Tile
+from geoforecast.samples.normaliser import BandStatistics
 from geoforecast.validate.metrics import SUMS, Pooled, frame_sums
 from geoforecast.validate.ssim import MARGIN_PX, MIN_SHARE, local_moments, ssim_map, window_for
 
@@ -145,7 +146,7 @@ def score_raster(
     tiles = list(grid.tiles(tile_px))
     frames = len(tiles) * len(steps) * engine.horizon
     shape = (len(steps), engine.horizon, len(methods), len(engine.band_names), len(STATS))
-    total, lost = np.zeros(shape), np.zeros(shape)
+    total = np.zeros(shape)
     seen = np.zeros((engine.horizon, len(engine.band_names)), dtype=np.int64)
     usable = np.zeros((*seen.shape, len(methods)), dtype=np.int64)
     for number, tile in enumerate(tiles):
@@ -155,14 +156,12 @@ def score_raster(
                 progress(before * len(steps) * engine.horizon + done, frames)
 
         scores = score_tile(engine, methods, tile, count)
-        # Kahan's sum: thousands of tiles add up as exactly as one.
-        term = scores.sums - lost
-        summed = total + term
-        lost = (summed - total) - term
-        total = summed
+        total += scores.sums
         seen += scores.seen
         usable += scores.usable
         on_tile(tile, scores)
+        # The series' start may allow fewer leads than were counted on.
+        count(len(steps) * engine.horizon)
     return Scores(
         methods=tuple(methods),
         bands=engine.band_names,
@@ -193,12 +192,17 @@ def score_tile(
         squared=np.zeros((*layers, *tile.shape)),
         reference_squared=np.zeros((*layers, *tile.shape)),
     )
-    against = map_reference(engine, methods)
-    window = window_for(shape)
+    rules = _Rules(
+        methods=tuple(methods),
+        against=map_reference(engine, methods),
+        statistics=engine.statistics,
+        first_step=steps.start,
+        inner=inner,
+        window=window_for(shape),
+    )
     for done, hindcast in enumerate(engine.hindcasts(outer, steps), 1):
-        where = (hindcast.step - steps.start, hindcast.lead - 1)
         for band in range(bands):
-            _add_frame(scores, hindcast, methods, against, engine, where, band, inner, window)
+            _add_frame(scores, hindcast, band, rules)
         count(done)
     return scores
 
@@ -211,32 +215,35 @@ def scored_pixels(hindcast: Hindcast, methods: Sequence[str], band: int) -> NDAr
     return scored
 
 
-def _add_frame(
-    scores: TileScores,
-    hindcast: Hindcast,
-    methods: Sequence[str],
-    against: str,
-    engine: Engine,
-    where: tuple[int, int],
-    band: int,
-    inner: tuple[slice, slice],
-    window: int,
-) -> None:
+@dataclass(frozen=True)
+class _Rules:
+    """What stays the same for all frames of a tile; ``inner`` cuts off SSIM's margin."""
+
+    methods: tuple[str, ...]
+    against: str
+    statistics: Sequence[BandStatistics]
+    first_step: int
+    inner: tuple[slice, slice]
+    window: int
+
+
+def _add_frame(scores: TileScores, hindcast: Hindcast, band: int, rules: _Rules) -> None:
     """Add one band of one hindcast to a tile's sums and maps."""
-    step, lead = where
-    statistics = engine.statistics[band]
+    step, lead = hindcast.step - rules.first_step, hindcast.lead - 1
+    inner, window = rules.inner, rules.window
+    statistics = rules.statistics[band]
     mean = statistics.mean if math.isfinite(statistics.mean) else 0.0
     data_range = statistics.maximum - statistics.minimum
     observed = hindcast.observed[band]
     seen = (hindcast.valid[band] & np.isfinite(observed))[inner]
-    scored = scored_pixels(hindcast, methods, band)
+    scored = scored_pixels(hindcast, rules.methods, band)
     own = scored[inner]
     o = observed[inner][own]
     similar = window > 0 and data_range > 0 and bool(own.any())
     observed_moments = local_moments(observed, scored, mean, window) if similar else None
     scores.seen[lead, band] += int(seen.sum())
     scores.scored[lead, band] += own
-    for number, method in enumerate(methods):
+    for number, method in enumerate(rules.methods):
         values = hindcast.forecasts[method][band]
         f = values[inner][own]
         scores.usable[lead, band, number] += int((seen & np.isfinite(values[inner])).sum())
@@ -246,7 +253,7 @@ def _add_frame(
             moments = local_moments(values, scored, mean, window)
             similarity = ssim_map(moments, observed_moments, mean, data_range, window)
             cell[len(SUMS)] = similarity[inner][own].sum()
-        if method in (FORECAST, against):
+        if method in (FORECAST, rules.against):
             e = f.astype(np.float64) - o
             if method == FORECAST:
                 scores.error[lead, band][own] += e

@@ -178,8 +178,9 @@ def r2(pooled: Pooled) -> float:
     title="SSIM",
     better="higher",
     formula="mean of the structural similarity map over scored pixels, then over frames with "
-    "at least 25 % of them; windows of 7 × 7 px, other pixels set to the training mean in both "
-    "images, data range from training pixels; 1 is identical",
+    "at least 25 % of them; windows of 7 × 7 px (less on a raster smaller than that), other "
+    "pixels set to the training mean in both images, data range from training pixels; 1 is "
+    "identical",
     source="Wang et al. (2004), IEEE Transactions on Image Processing 13",
 )
 def ssim(pooled: Pooled) -> float:

@@ -43,7 +43,7 @@ from geoforecast.validate.summary import (
 TRIPTYCH = "triptych"
 MAX_PICTURES = 40  # embedded; further ones are in maps/ only, or the file would not open
 SMALLEST_SKILL_SCALE = 0.1  # so that skills near 0 look as pale as they are
-PACKAGES = ("numpy", "torch", "rasterio", "zarr", "scikit-image")
+PACKAGES = ("numpy", "torch", "rasterio", "zarr")
 
 
 @dataclass(frozen=True)

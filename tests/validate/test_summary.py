@@ -71,7 +71,8 @@ def test_sentence_when_nothing_is_better() -> None:
     (text,) = plain_sentences([item(1, 0.001), item(2, -0.2), item(3, -0.3)])
     assert text == (
         "NDVI: not worth preferring to a simple forecast; no clear gain over persistence at "
-        "lead 1; use persistence instead at leads 2-3 (the forecast's RMSE is 20 % and 30 % higher)."
+        "lead 1; use persistence instead at leads 2-3 (the forecast's RMSE is 20 % and 30 % "
+        "higher)."
     )
 
 
