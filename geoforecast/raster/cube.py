@@ -175,12 +175,21 @@ class CubeWriter:
         mapping[...] = 0
         self._bands = tuple(bands)
 
-    def write(self, step: int, row: int, values: NDArray[Any], valid: NDArray[np.bool_]) -> None:
-        """Write (time, band, rows, x) values and validity from a step and row on."""
+    def write(
+        self,
+        step: int,
+        row: int,
+        values: NDArray[Any],
+        valid: NDArray[np.bool_],
+        *,
+        col: int = 0,
+    ) -> None:
+        """Write (time, band, rows, columns) values and validity from a step, row and column on."""
         steps = slice(step, step + values.shape[0])
         rows = slice(row, row + values.shape[2])
-        self._values[steps, :, rows, :] = values
-        self._valid[steps, :, rows, :] = valid
+        cols = slice(col, col + values.shape[3])
+        self._values[steps, :, rows, cols] = values
+        self._valid[steps, :, rows, cols] = valid
 
     def finish(self, meta: Mapping[str, Any]) -> None:
         """Store the metadata; the cube counts as complete from here on."""

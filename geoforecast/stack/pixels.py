@@ -34,6 +34,10 @@ from geoforecast.stack.scenes import MaskSource, SceneFile
 
 # Pixels times bands times scenes held at once, and pixels of one source window.
 HELD_PIXELS = 2**24
+# Steps times bands times pixels of one unit of work; it is cut into columns of chunks above.
+UNIT_PIXELS = 2**26
+# Grids whose coordinates are kept at hand; every scene may have a grid of its own.
+KEPT_GRIDS = 8
 Layer = tuple[NDArray[Any], NDArray[np.bool_]]  # values and validity, each (y, x)
 
 
@@ -62,6 +66,14 @@ class _Job:
     bilinear: bool
     merge: str
     rule: str
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """Some steps in a rectangle of whole chunks: what one thread does at a time."""
+
+    steps: range
+    tile: Tile
 
 
 def write_pixels(
@@ -98,25 +110,19 @@ def write_pixels(
         merge="mean" if settings.merge == "mean" else "first",
         rule=rule_for(settings),
     )
-    steps, _, height, _ = writer.shape
-    deep, _, high, _ = writer.chunks
-    units = [
-        (step, min(step + deep, steps), row, min(row + high, height))
-        for step in range(0, steps, deep)
-        for row in range(0, height, high)
-    ]
-    outcome = Outcome(np.zeros(steps, np.int64))
+    units = _units(writer)
+    outcome = Outcome(np.zeros(writer.shape[0], np.int64))
     stop = threading.Event()
 
-    def work(unit: tuple[int, int, int, int]) -> Outcome:
+    def work(unit: _Unit) -> Outcome:
         if stop.is_set():
-            return Outcome(np.zeros(unit[1] - unit[0], np.int64))
+            return Outcome(np.zeros(len(unit.steps), np.int64))
         return _unit_of_work(job, unit, strip_rows)
 
     with ThreadPoolExecutor(jobs) as pool:
         try:
             for number, (unit, part) in enumerate(zip(units, pool.map(work, units), strict=True)):
-                outcome.valid[unit[0] : unit[1]] += part.valid
+                outcome.valid[unit.steps] += part.valid
                 for key, error in part.failed.items():
                     outcome.failed.setdefault(key, error)
                 if outcome.failed and settings.on_error == "fail":
@@ -126,6 +132,22 @@ def write_pixels(
             stop.set()
             raise
     return outcome
+
+
+def _units(writer: CubeWriter) -> list[_Unit]:
+    """Units of whole chunks that cover the cube once."""
+    steps, bands, height, width = writer.shape
+    deep, _, high, wide = writer.chunks
+    wide *= max(1, UNIT_PIXELS // (deep * bands * high * wide))
+    return [
+        _Unit(
+            range(step, min(step + deep, steps)),
+            Tile(row, min(row + high, height), col, min(col + wide, width)),
+        )
+        for step in range(0, steps, deep)
+        for row in range(0, height, high)
+        for col in range(0, width, wide)
+    ]
 
 
 def rule_for(settings: StackSettings) -> str:
@@ -149,28 +171,29 @@ def _mask_maps(plan: Plan) -> dict[tuple[Grid, Grid], CoordinateMap]:
     return {pair: coordinate_map(*pair) for pair in pairs}
 
 
-def _unit_of_work(job: _Job, unit: tuple[int, int, int, int], strip_rows: int) -> Outcome:
-    step0, step1, row0, row1 = unit
-    bands, width = len(job.plan.bands), job.plan.grid.shape[1]
-    shape = (step1 - step0, bands, row1 - row0, width)
+def _unit_of_work(job: _Job, unit: _Unit, strip_rows: int) -> Outcome:
+    whole = unit.tile
+    height, width = whole.shape
+    bands = len(job.plan.bands)
     dtype = np.dtype(job.plan.dtype)
+    shape = (len(unit.steps), bands, height, width)
     values = np.full(shape, np.nan if dtype.kind == "f" else 0, dtype)
     valid = np.zeros(shape, bool)
-    outcome = Outcome(np.zeros(step1 - step0, np.int64))
+    outcome = Outcome(np.zeros(len(unit.steps), np.int64))
     coordinates: dict[tuple[Grid, Tile], tuple[Floats, Floats]] = {}
-    for step in range(step0, step1):
+    for number, step in enumerate(unit.steps):
         scenes = sum(len(group) for group in job.plan.steps[step])
         fitting = max(1, HELD_PIXELS // max(1, scenes * bands * width))
-        rows = min(strip_rows or fitting, row1 - row0)
-        for row in range(row0, row1, rows):
-            tile = Tile(row, min(row + rows, row1), 0, width)
-            here = slice(tile.row0 - row0, tile.row1 - row0)
+        rows = min(strip_rows or fitting, height)
+        for row in range(whole.row0, whole.row1, rows):
+            tile = Tile(row, min(row + rows, whole.row1), whole.col0, whole.col1)
+            here = tile.within(whole)
             layers = _step(job, step, tile, coordinates, outcome)
             for band, (layer, usable) in layers.items():
-                values[step - step0, band, here][usable] = layer[usable]
-                valid[step - step0, band, here] = usable
-        outcome.valid[step - step0] = np.count_nonzero(valid[step - step0])
-    job.writer.write(step0, row0, values, valid)
+                values[number, band, *here][usable] = layer[usable]
+                valid[number, band, *here] = usable
+        outcome.valid[number] = np.count_nonzero(valid[number])
+    job.writer.write(unit.steps.start, whole.row0, values, valid, col=whole.col0)
     return outcome
 
 
@@ -217,6 +240,8 @@ def _warped(
     if way.identity:
         return _decoded(job, file, numbers, tile)
     if (way.source, tile) not in coordinates:
+        if len(coordinates) >= KEPT_GRIDS:
+            coordinates.clear()
         coordinates[way.source, tile] = way.at(tile)
     x, y = coordinates[way.source, tile]
     window = way.window(x, y)

@@ -119,10 +119,11 @@ def test_aligned_subset_is_copied_exactly(noise):
     t = Affine(0.1, 0, 3.3, 0, -0.1, 7.7)
     source = Grid(ZONE_32, t, noise.shape)
     target = Grid(ZONE_32, Affine(0.1, 0, 3.3 + 17 * 0.1, 0, -0.1, 7.7 - 5 * 0.1), (20, 30))
-    values, valid = warp(
-        coordinate_map(target, source), noise, np.ones_like(noise, bool), target.whole,
-        bilinear=True,
-    )  # fmt: skip
+    way = coordinate_map(target, source)
+    x, y = way.at(target.whole)
+    assert (x == np.arange(17, 47)).all()
+    assert (y[:, 0] == np.arange(5, 25)).all()
+    values, valid = warp(way, noise, np.ones_like(noise, bool), target.whole, bilinear=True)
     assert valid.all()
     assert (values == noise[5:25, 17:47]).all()
 

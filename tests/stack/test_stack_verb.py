@@ -214,9 +214,26 @@ def test_a_coarse_target_does_not_hold_a_whole_source(project, tmp_path, write_t
     stack(project, folder, res=(40.0,))
     _, values, _ = pixels(project)
     monkeypatch.setattr(pass_module, "HELD_PIXELS", 600)
+    monkeypatch.setattr(pass_module, "KEPT_GRIDS", 1)
     other = Project(tmp_path / "other")
     stack(other, folder, res=(40.0,))
     np.testing.assert_array_equal(pixels(other)[1], values)
+
+
+def test_wide_cubes_are_cut_into_columns_of_chunks(tmp_path, write_tif, monkeypatch):
+    from geoforecast.raster import cube as cube_module
+    from geoforecast.stack import pixels as pass_module
+
+    monkeypatch.setattr(cube_module, "CHUNK_PX", 32)
+    folder = write_zones(write_tif, tmp_path / "in", steps=8)
+    results = []
+    for name, limit in (("whole", 2**26), ("cut", 1)):
+        monkeypatch.setattr(pass_module, "UNIT_PIXELS", limit)
+        project = Project(tmp_path / name)
+        result = stack(project, folder)
+        results.append((*(array.tobytes() for array in pixels(project)[1:]), result.valid_fraction))
+    assert results[0] == results[1]
+    assert 0.2 < results[0][2] < 1
 
 
 def test_merge_rules(project, write_tif, tmp_path):
