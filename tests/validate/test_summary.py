@@ -155,3 +155,10 @@ def test_skill_table(result: ValidateResult) -> None:
     assert lines[4].startswith("skill over the best reference")
     assert "+50 %" in lines[4]
     assert lines[7].startswith("LST RMSE [K]")
+
+
+def test_describe_shows_table_sentence_and_places(result: ValidateResult) -> None:
+    text = result.describe()
+    assert text.startswith(skill_table(result))
+    assert result.sentence in text
+    assert str(result.report_path) in text
