@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import rasterio
 from affine import Affine
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import CRSError as RasterioCRSError
 from rasterio.errors import RasterioError
@@ -23,6 +25,8 @@ from geoforecast.settings import StackSettings
 MAX_PIXELS = 2**40
 # Two positions closer than this share of a pixel are one.
 CLOSE_PX = 1e-6
+# GDAL's errors reach Python in three families.
+_NO_WAY = (RasterioError, RasterioCRSError, CPLE_BaseError)
 
 Bounds = tuple[float, float, float, float]
 
@@ -155,10 +159,11 @@ def _resolution(
 def _res_in(grid: Grid, wkt: str) -> tuple[float, float]:
     height, width = grid.shape
     try:
-        transform, _, _ = calculate_default_transform(
-            grid.crs, CRS.from_wkt(wkt), width, height, *grid.bounds
-        )
-    except RasterioError as error:
+        with rasterio.Env():  # sends GDAL's messages to logging instead of stderr
+            transform, _, _ = calculate_default_transform(
+                grid.crs, CRS.from_wkt(wkt), width, height, *grid.bounds
+            )
+    except _NO_WAY as error:
         raise _no_way(grid, wkt) from error
     return abs(transform.a), abs(transform.e)
 
@@ -167,8 +172,9 @@ def _bounds_in(grid: Grid, wkt: str) -> Bounds:
     if same_crs(grid.wkt, wkt):
         return grid.bounds
     try:
-        bounds: Bounds = transform_bounds(grid.crs, CRS.from_wkt(wkt), *grid.bounds)
-    except RasterioError as error:
+        with rasterio.Env():
+            bounds: Bounds = transform_bounds(grid.crs, CRS.from_wkt(wkt), *grid.bounds)
+    except _NO_WAY as error:
         raise _no_way(grid, wkt) from error
     if not all(math.isfinite(value) for value in bounds):
         raise _no_way(grid, wkt)

@@ -115,17 +115,16 @@ def test_same_grid_is_the_identity(noise):
 
 
 def test_aligned_subset_is_copied_exactly(noise):
-    # Origins 0.1 m x 3 away from a float: whole-pixel shifts must not interpolate.
-    t = Affine(0.1, 0, 3.3, 0, -0.1, 7.7)
-    source = Grid(ZONE_32, t, noise.shape)
-    target = Grid(ZONE_32, Affine(0.1, 0, 3.3 + 17 * 0.1, 0, -0.1, 7.7 - 5 * 0.1), (20, 30))
+    # (7.7 + 24 * 0.1 - 7.7) / 0.1 is 24.00000000000001: whole-pixel shifts must stay whole.
+    source = Grid(ZONE_32, Affine(0.1, 0, 7.7, 0, -0.1, 3.3), noise.shape)
+    target = Grid(ZONE_32, Affine(0.1, 0, 7.7 + 24 * 0.1, 0, -0.1, 3.3 - 0.1), (20, 30))
     way = coordinate_map(target, source)
     x, y = way.at(target.whole)
-    assert (x == np.arange(17, 47)).all()
-    assert (y[:, 0] == np.arange(5, 25)).all()
+    assert (x == np.arange(24, 54)).all()
+    assert (y[:, 0] == np.arange(1, 21)).all()
     values, valid = warp(way, noise, np.ones_like(noise, bool), target.whole, bilinear=True)
     assert valid.all()
-    assert (values == noise[5:25, 17:47]).all()
+    assert (values == noise[1:21, 24:54]).all()
 
 
 def test_half_pixel_shift_is_the_mean_of_two(noise):

@@ -84,14 +84,23 @@ def test_parse_date_inverts_strftime(time, pattern):
             "MOD13Q1.A2013289.h12v10.006.2015262150910",
         ),
         ("LE70350322013257EDC00_stack", "LE70350322013289EDC01_stack"),
-        # a number that only looks like a time, the same everywhere
-        ("x_20130914_013032", "x_20131016_013032"),
         ("HLS.S30.T33UVP.2013257.v2.0.B04", "HLS.S30.T33UVP.2013289.v2.0.B04"),
     ],
 )
 def test_the_acquisition_date_is_found(first, second):
     days = [time[:10] for time in times_of([first, second])]
     assert days == ["2013-09-14", "2013-10-16"]
+
+
+def test_a_number_that_only_looks_like_a_time_is_none():
+    # 013032 is a Landsat path and row, and also half past one.
+    assert times_of(["x_20130914_013032", "x_20131016_013032"])[0] == "2013-09-14T00:00:00"
+    assert times_of(["x_20130914_013032", "x_20131016_023032"])[0] == "2013-09-14T01:30:32"
+
+
+def test_a_constant_date_in_names_does_not_hide_those_of_folders():
+    names, folders = ["v2001_B4"] * 2, ["d/20180131", "d/20180205"]
+    assert times_of(names, folders)[1] == "2018-02-05T00:00:00"
 
 
 def test_names_come_before_folders_and_folders_serve_if_need_be():

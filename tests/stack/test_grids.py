@@ -111,6 +111,13 @@ def test_absurdly_large_grid():
         settled([grid()], res=(1e-4,))
 
 
+@pytest.mark.parametrize("options", [{}, {"crs": "EPSG:4326"}])
+def test_no_way_between_earth_and_moon(options):
+    moon = grid(wkt=CRS.from_proj4("+proj=eqc +R=1737400").to_wkt())
+    with pytest.raises(GridMismatchError, match="extent cannot be expressed in the target CRS"):
+        settled([grid(), grid(), moon] if not options else [moon], **options)
+
+
 def test_rotated_scenes_need_an_explicit_target():
     turned = Grid(WKT, grid().transform @ Affine.rotation(20), (20, 30))
     with pytest.raises(GridMismatchError, match="1 of 2 scenes have a rotated grid") as caught:
