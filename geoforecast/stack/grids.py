@@ -108,12 +108,6 @@ def _settled(grids: Sequence[Grid], settings: StackSettings) -> tuple[Grid, str]
         exact, bounds_text = False, "union of extents"
     left, bottom, right, top = bounds if exact else _snapped(bounds, res, origin)
     height, width = round((top - bottom) / res[1]), round((right - left) / res[0])
-    if height * width > MAX_PIXELS:
-        raise InputError(
-            f"A grid of {width} x {height} pixels is too large.",
-            where=f"{bounds_text}: {', '.join(f'{v:g}' for v in bounds)}; {res_text}",
-            remedy="Check --res and --bounds; they are in the target CRS's units.",
-        )
     grid = Grid(wkt, Affine(res[0], 0.0, left, 0.0, -res[1], top), (height, width))
     return grid, f"{crs_text}, {res_text}, {bounds_text}"
 
@@ -227,7 +221,8 @@ def _check(grid: Grid, grids: Sequence[Grid]) -> None:
     if grid.shape[0] * grid.shape[1] > MAX_PIXELS:
         raise InputError(
             f"A grid of {grid.shape[1]} x {grid.shape[0]} pixels is too large.",
-            remedy="Choose a coarser --res or smaller --bounds.",
+            where=f"pixel size: {grid.res[0]:g} x {grid.res[1]:g}",
+            remedy="Check --res and --bounds; they are in the target CRS's units.",
         )
     left, bottom, right, top = grid.bounds
     extents = []

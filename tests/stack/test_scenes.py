@@ -51,6 +51,7 @@ def series(write_tif, tmp_path):
 def test_all_suffixes_in_all_folders_once(write_tif, tmp_path):
     for name in ("a.tif", "b.TIF", "c/d.tiff", "c/e/f.gtif", ".hidden.tif", "c/._g.tif", "h.txt"):
         write_tif(tmp_path / "in" / name, ones())
+    (tmp_path / "in" / "z.tif").symlink_to(tmp_path / "in" / "a.tif")
     files = find_files([tmp_path / "in", tmp_path / "in" / "c", tmp_path / "in" / "a.tif"])
     assert [f.key for f in files] == ["in/a.tif", "in/b.TIF", "in/c/d.tiff", "in/c/e/f.gtif"]
 
