@@ -161,7 +161,7 @@ class TrainSettings:
     reference: str = setting(
         "auto", "reference forecast to correct; auto picks the best one on the validation block"
     )
-    epochs: int = setting(40, "most passes over the training samples", minimum=0)
+    epochs: int = setting(30, "most passes over the training samples", minimum=0)
     lookback: int = setting(
         0, "input steps; 0: 6, fewer if the series is short", minimum=0, metavar="STEPS"
     )

@@ -95,3 +95,73 @@ def shared_data(name: str) -> Path:
 def real_data() -> Callable[[str], Path]:
     """A function that finds a folder of real data, or skips the test."""
     return shared_data
+
+
+MakeProject = Callable[..., Any]
+
+
+@pytest.fixture
+def make_project(tmp_path: Path) -> MakeProject:
+    """A project whose cube holds given values, without any scene on disk."""
+    from geoforecast.project import Project
+    from geoforecast.raster.cube import CubeWriter, open_cube, update_meta
+    from geoforecast.raster.grid import Grid
+    from geoforecast.samples.normaliser import fit_normaliser, fit_statistics, to_meta
+    from geoforecast.samples.split import make_split
+    from geoforecast.settings import SplitSettings
+
+    def make(
+        values: NDArray[np.float32],
+        *,
+        name: str = "project",
+        valid: NDArray[np.bool_] | None = None,
+        times: NDArray[np.datetime64] | None = None,
+        normalise: str = "zscore",
+    ) -> Project:
+        steps, bands, height, width = values.shape
+        if times is None:
+            times = np.datetime64("2020-01-01") + 16 * np.arange(steps)
+        times = times.astype("datetime64[s]")
+        valid = np.isfinite(values) if valid is None else valid
+        crs = rasterio.crs.CRS.from_epsg(32633).to_wkt()
+        project = Project(tmp_path / name)
+        project.ensure_writable()
+        writer = CubeWriter(
+            project.cube_path,
+            times=times,
+            bands=[f"b{number}" for number in range(bands)],
+            grid=Grid(crs, UTM, (height, width)),
+            dtype="float32",
+            observed=np.ones(steps, dtype=bool),
+        )
+        writer.write(0, 0, np.where(valid, values, np.nan).astype(np.float32), valid)
+        split = make_split(steps, SplitSettings())
+        gaps = np.diff(times).astype("timedelta64[s]").astype(float)
+        writer.finish(
+            {
+                "kind": "continuous",
+                "units": ["1"] * bands,
+                "cadence": {"step": "none", "median_seconds": float(np.median(gaps))},
+                "split": split.to_meta(times),
+                "fingerprint": "f0",
+                "normaliser": None,
+            }
+        )
+        statistics = fit_statistics(open_cube(project.cube_path), split.train_steps)
+        normaliser = fit_normaliser(normalise, statistics)
+        update_meta(project.cube_path, normaliser=to_meta(normaliser, statistics))
+        return project
+
+    return make
+
+
+@pytest.fixture
+def wave() -> NDArray[np.float32]:
+    """(time, band, y, x) seasonal values with a travelling front, noise, and odd sides."""
+    rng = np.random.default_rng(7)
+    t = np.arange(36)[:, None, None]
+    y, x = np.mgrid[:23, :31]
+    season = np.sin(2 * np.pi * (16 * t / 365.25 - x / 60))
+    values = 0.5 + 0.2 * season + 0.02 * rng.standard_normal((36, 23, 31)) + 0.002 * y
+    result: NDArray[np.float32] = values[:, None].astype(np.float32)
+    return result

@@ -1,13 +1,17 @@
 """Forecasts of a tile, from a checkpoint, a cube and an init time.
 
 A forecast is the run's reference plus ``blend`` times the learned correction. A tile is
-read with the exact halo that model and references need and trimmed, so that tiles equal
-the whole raster to the bit.
+read with the exact halo that model and references need and trimmed. The model itself always
+runs on the same blocks of a lattice that is fixed to the raster, whatever tile is asked for:
+convolution libraries choose their algorithm by the array's shape, and another order of
+additions would change the last bit. So tiles equal the whole raster to the bit.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -27,7 +31,9 @@ from geoforecast.references import reference_classes
 from geoforecast.samples.features import Array, assemble
 from geoforecast.samples.normaliser import BandStatistics
 from geoforecast.samples.split import Split
+from geoforecast.system import granted_cpus
 
+BLOCK_PX = 256  # side of the lattice that the model runs on
 FORECAST = "forecast"  # the method name beside those of the references
 
 
@@ -118,8 +124,7 @@ class Engine:
             leads: steps ahead.
             names: the references that will be asked.
         """
-        steps = self.checkpoint.lookback + leads
-        halo = self.model.halo_px(steps) if any(self.blend) else 0
+        halo = self.model_halo_px(leads) if any(self.blend) else 0
         classes = reference_classes(self.series.step_days)
         if any(classes[name].needs_motion for name in names):
             # The lookback's residuals hold advected forecasts of earlier steps too.
@@ -127,6 +132,10 @@ class Engine:
             motions = [self.series.motions.at(step) for step in range(first, max(inits) + 1)]
             halo += math.ceil(max(m.largest_px for m in motions) * leads) + 2
         return halo
+
+    def model_halo_px(self, leads: int) -> int:
+        """Pixels beyond a block that the model's correction of it depends on."""
+        return self.model.halo_px(self.checkpoint.lookback + leads)
 
     def forecast(self, tile: Tile, init_step: int, days: Sequence[float]) -> Array:
         """Forecast one tile from a step of the cube.
@@ -143,7 +152,7 @@ class Engine:
         stream = self._stream(outer, names, init_step)
         stream.advance_to(init_step)
         reference = stream.forecasts(days)[self.reference]
-        forecast = self._corrected(stream, reference, days)
+        forecast = self._corrected(stream, reference, days, tile)
         return forecast[(..., *tile.within(outer))]
 
     def hindcasts(self, tile: Tile, steps: range) -> Iterator[Hindcast]:
@@ -168,7 +177,7 @@ class Engine:
             leads = min(self.horizon, steps.stop - 1 - init)
             days = [float(day) for day in self.series.days[init + 1 : init + 1 + leads]]
             forecasts = stream.forecasts(days)
-            forecasts[FORECAST] = self._corrected(stream, forecasts[self.reference], days)
+            forecasts[FORECAST] = self._corrected(stream, forecasts[self.reference], days, tile)
             observed, valid = self.cube.read(init + 1, init + 1 + leads, tile)
             numbers = self.series.band_numbers
             for lead in range(1, leads + 1):
@@ -183,7 +192,18 @@ class Engine:
                 )
 
     def _outer(self, tile: Tile, inits: Sequence[int], leads: int, names: Sequence[str]) -> Tile:
-        return tile.expanded(self.halo_px(inits, leads, names), self.cube.grid.shape)
+        """What must be read: the tile's blocks of the model lattice and their halo."""
+        wanted = self._on_lattice(tile) if any(self.blend) else tile
+        return wanted.expanded(self.halo_px(inits, leads, names), self.cube.grid.shape)
+
+    def _on_lattice(self, tile: Tile) -> Tile:
+        height, width = self.cube.grid.shape
+        return Tile(
+            tile.row0 - tile.row0 % BLOCK_PX,
+            min(height, tile.row1 + -tile.row1 % BLOCK_PX),
+            tile.col0 - tile.col0 % BLOCK_PX,
+            min(width, tile.col1 + -tile.col1 % BLOCK_PX),
+        )
 
     def _stream(self, outer: Tile, names: Sequence[str], first_init: int) -> TileStream:
         lookback = self.checkpoint.lookback
@@ -195,13 +215,26 @@ class Engine:
             expect_from=first_init - lookback + 1 if any(self.blend) else len(self.series.days),
         )
 
-    def _corrected(self, stream: TileStream, reference: Array, days: Sequence[float]) -> Array:
+    def _corrected(
+        self, stream: TileStream, reference: Array, days: Sequence[float], tile: Tile
+    ) -> Array:
+        """The reference of the stream's tile, corrected wherever ``tile`` reaches."""
         if not any(self.blend):
             return reference
-        x_TCHW = assemble(
-            stream.seen(), self.series.normaliser.apply(reference), days, self.series.step_days
-        )
-        correction = run_model(self.model, x_TCHW[None], len(days), self.device)[0]
+        shape = self.cube.grid.shape
+        wanted = self._on_lattice(tile)
+        correction = np.zeros_like(reference)
+        for block in _blocks(wanted):
+            area = block.expanded(self.model_halo_px(len(days)), shape)
+            cut = (..., *area.within(stream.tile))
+            x_TCHW = assemble(
+                stream.seen(area),
+                self.series.normaliser.apply(reference[cut]),
+                days,
+                self.series.step_days,
+            )
+            output = run_model(self.model, x_TCHW[None], len(days), self.device)[0]
+            correction[(..., *block.within(stream.tile))] = output[(..., *block.within(area))]
         # Leads beyond those trained on use the last one's scale and weight.
         trained = np.minimum(np.arange(len(days)), self.horizon - 1)
         scale = np.asarray(self.checkpoint.residual_scale, dtype=np.float32)[trained]
@@ -211,11 +244,18 @@ class Engine:
         return np.maximum(moved, self.series.floor)
 
 
+def _blocks(area: Tile) -> Iterator[Tile]:
+    """The lattice blocks that make up an area which begins on the lattice."""
+    for row in range(area.row0, area.row1, BLOCK_PX):
+        for col in range(area.col0, area.col1, BLOCK_PX):
+            yield Tile(row, min(row + BLOCK_PX, area.row1), col, min(col + BLOCK_PX, area.col1))
+
+
 def run_model(
     model: Correction, x_BTCHW: NDArray[np.float32], leads: int, device: torch.device
 ) -> Array:
     """The model's correction (B, lead, band, y, x) of numpy inputs, without gradients."""
-    with torch.inference_mode():
+    with without_denormals(), torch.inference_mode():
         output = model(torch.from_numpy(x_BTCHW).to(device), leads)
     result: Array = output.float().cpu().numpy()
     return result
@@ -266,7 +306,6 @@ def pick_device(name: str) -> torch.device:
     Raises:
         SettingsError: the device is not there.
     """
-    torch.set_flush_denormal(True)  # decaying states are many times slower otherwise
     available = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
@@ -280,4 +319,20 @@ def pick_device(name: str) -> torch.device:
             f"--device {name}: PyTorch {torch.__version__} finds none.",
             remedy=f"Use one of {there}, or install a PyTorch built for {name}.",
         )
+    if "OMP_NUM_THREADS" not in os.environ:
+        # torch counts the machine's cores, not those that a container or SLURM grants.
+        torch.set_num_threads(granted_cpus())
     return torch.device(name)
+
+
+@contextlib.contextmanager
+def without_denormals() -> Iterator[None]:
+    """Round numbers near zero to zero: decaying states are many times slower otherwise.
+
+    The setting is the thread's, not torch's, so it is put back for all other code.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)

@@ -122,7 +122,9 @@ def future_times(times: NDArray[np.datetime64], steps: int) -> NDArray[np.dateti
     gaps = np.diff(months.astype(np.int64))
     if len(set(within.tolist())) == 1 and gaps.min() >= 1:
         gap = int(np.median(gaps))
-        later = months[-1] + gap * np.arange(1, steps + 1)
-        return later.astype("datetime64[s]") + within[-1].astype("timedelta64[s]")
-    step = int(np.median(np.diff(times).astype(np.int64)))
-    return times[-1] + (step * np.arange(1, steps + 1)).astype("timedelta64[s]")
+        later: NDArray[Any] = months[-1] + gap * np.arange(1, steps + 1)
+        later = later.astype("datetime64[s]") + within[-1].astype("timedelta64[s]")
+    else:
+        step = int(np.median(np.diff(times).astype(np.int64)))
+        later = times[-1] + (step * np.arange(1, steps + 1)).astype("timedelta64[s]")
+    return later

@@ -118,14 +118,15 @@ class TileStream:
             result[name] = np.maximum(forecast, self.series.floor)  # NaN stays NaN
         return result
 
-    def seen(self) -> Lookback:
-        """The lookback steps, stacked."""
+    def seen(self, area: Tile | None = None) -> Lookback:
+        """The lookback steps, stacked, of a rectangle inside the tile or of all of it."""
         steps = list(self.lookback)
+        part = (slice(None), *(area or self.tile).within(self.tile))
         return Lookback(
-            np.stack([step.values_BHW for step in steps]),
-            np.stack([step.valid_BHW for step in steps]),
-            np.stack([step.age_BHW for step in steps]),
-            np.stack([step.residual_BHW for step in steps]),
+            np.stack([step.values_BHW[part] for step in steps]),
+            np.stack([step.valid_BHW[part] for step in steps]),
+            np.stack([step.age_BHW[part] for step in steps]),
+            np.stack([step.residual_BHW[part] for step in steps]),
             [step.day for step in steps],
         )
 

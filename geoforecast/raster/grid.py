@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from affine import Affine
@@ -107,8 +108,12 @@ class Grid:
                 remedy="Give an unrotated target with --crs, --res or --like.",
             )
         height, width = self.shape
-        x = float(self.transform.c) + float(self.transform.a) * (np.arange(width) + 0.5)
-        y = float(self.transform.f) + float(self.transform.e) * (np.arange(height) + 0.5)
+        x: NDArray[Any] = float(self.transform.c) + float(self.transform.a) * (
+            np.arange(width) + 0.5
+        )
+        y: NDArray[Any] = float(self.transform.f) + float(self.transform.e) * (
+            np.arange(height) + 0.5
+        )
         return x, y
 
     def tiles(self, size: int) -> Iterator[Tile]:

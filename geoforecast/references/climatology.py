@@ -55,13 +55,13 @@ class SeasonalMean:
     def at(self, day: float) -> Array:
         """(band, y, x) usual value at a time; NaN where no step was ever valid."""
         total = ordered_sum(self._count)
-        mean = ordered_sum(self._sum) / np.maximum(total, 1)
+        mean: Array = (ordered_sum(self._sum) / np.maximum(total, 1)).astype(np.float32, copy=False)
         if self._days is None or self._days[1] - self._days[0] < self.period_days:
             return self._first + mean
         weights = np.roll(self._kernel, self._bin(day))
         near = np.flatnonzero(weights)
-        weighted = np.float32(PRIOR) * mean
-        weight = np.full_like(mean, PRIOR)
+        weighted: Array = np.float32(PRIOR) * mean
+        weight: Array = np.full_like(mean, PRIOR)
         # Bin by bin in a fixed order: a pixel's sum does not depend on the tile's shape.
         for index in near:
             weighted += weights[index] * self._sum[index]

@@ -142,7 +142,8 @@ class MotionSource:
             tile = Tile(row, min(row + rows_px, height), 0, width)
             values, valid = self.cube.read(step, step + 1, tile)
             strips.append(self._coarse(values[0], valid[0]))
-        frame = gaussian_filter(np.concatenate(strips), PRESMOOTH_PX).astype(np.float32)
+        smooth = gaussian_filter(np.concatenate(strips), PRESMOOTH_PX)
+        frame: NDArray[np.float32] = smooth.astype(np.float32)
         self._frames[step] = frame
         for old in [key for key in self._frames if key < step - 2]:
             del self._frames[old]
@@ -166,4 +167,5 @@ class MotionSource:
         height, width = total.shape
         padded = np.pad(total, ((0, -height % factor), (0, -width % factor)), mode="edge")
         blocks = padded.reshape(padded.shape[0] // factor, factor, -1, factor)
-        return blocks.mean(axis=(1, 3), dtype=np.float32)
+        means: NDArray[np.float32] = blocks.mean(axis=(1, 3), dtype=np.float32)
+        return means

@@ -59,7 +59,10 @@ class Normaliser:
         values = np.asarray(values_BHW, dtype=np.float32)
         if self.method == "log1p":
             values = np.log1p(np.maximum(values, 0))
-        return (values - self._column(self.centre)) / self._column(self.scale)
+        scaled: NDArray[np.float32] = (values - self._column(self.centre)) / self._column(
+            self.scale
+        )
+        return scaled
 
     def invert(self, values_BHW: NDArray[np.float32]) -> NDArray[np.float32]:
         """Model units to band units; axis -3 is the band."""
@@ -136,7 +139,9 @@ def fit_normaliser(method: str, statistics: list[BandStatistics]) -> Normaliser:
         if method == "robust" and s == 0:
             s = band.std  # more than half of the pixels are equal, as with rain
         centre.append(c if math.isfinite(c) else 0.0)
-        scale.append(s if math.isfinite(s) and s > 0 else 1.0)
+        # Sums of a constant leave a rounding error, not a spread.
+        usable = math.isfinite(s) and s > 0 and band.minimum != band.maximum
+        scale.append(s if usable or method == "none" else 1.0)
     return Normaliser(method, tuple(centre), tuple(scale))
 
 
@@ -152,11 +157,11 @@ def to_meta(normaliser: Normaliser, statistics: list[BandStatistics]) -> dict[st
 def from_meta(meta: Mapping[str, Any]) -> tuple[Normaliser, list[BandStatistics]]:
     """What to_meta stored."""
     normaliser = Normaliser(meta["method"], tuple(meta["centre"]), tuple(meta["scale"]))
-    statistics: list[BandStatistics] = [
-        BandStatistics(**{k: math.nan if v is None else v for k, v in band.items()})
+    bands: list[dict[str, Any]] = [
+        {key: math.nan if value is None else value for key, value in band.items()}
         for band in meta["statistics"]
     ]
-    return normaliser, statistics
+    return normaliser, [BandStatistics(**band) for band in bands]
 
 
 def _first_values(cube: Cube, steps: range) -> NDArray[np.float64]:

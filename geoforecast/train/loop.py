@@ -34,7 +34,7 @@ EMA_DECAY = 0.98
 CLIP_NORM = 1.0
 WEIGHT_DECAY = 1e-4
 WARM_UP = 0.05  # of all steps
-STEPS_AN_EPOCH = (6, 16)  # least and most
+STEPS_AN_EPOCH = (6, 12)  # least and most
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class Loop:
         return mean
 
     def _close_epoch(self, loss: float) -> None:
-        averaged = self.average.module
+        averaged: Any = self.average.module
         result = calibrate(averaged.eval(), self.windows, self.settings.seed, self.device)
         self.epoch += 1
         row: dict[str, Any] = {"epoch": self.epoch, "loss": loss, "skill": result.skill}

@@ -17,7 +17,7 @@ import torch
 
 from geoforecast import __version__
 from geoforecast.errors import InputError, RunError, SeriesTooShortError, SettingsError
-from geoforecast.forecast.engine import pick_device
+from geoforecast.forecast.engine import pick_device, without_denormals
 from geoforecast.forecast.series import Series, make_series, pick_bands
 from geoforecast.models import ModelConfig, build_model
 from geoforecast.models.checkpoint import META, Checkpoint, load_checkpoint, save_checkpoint
@@ -216,7 +216,8 @@ def _train(
     torch.manual_seed(settings.seed)
     model = build_model(config).to(plan.device)
     loop = Loop(model, windows, settings, plan.folder, plan.identity, plan.device)
-    outcome = loop.run(interrupted, deadline)
+    with without_denormals():
+        outcome = loop.run(interrupted, deadline)
     result = outcome.calibration
     _say_outcome(outcome, reference)
     cube = series.cube

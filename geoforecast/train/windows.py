@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,7 +65,7 @@ class Windows:
         areas = np.array([site.tile.shape[0] * site.tile.shape[1] for site in self.sites], float)
         height = min(patch, *(site.tile.shape[0] for site in self.sites))
         width = min(patch, *(site.tile.shape[1] for site in self.sites))
-        samples = []
+        samples: list[list[NDArray[Any]]] = []
         while len(samples) < size:
             for _ in range(TRIES):
                 site = self.sites[rng.choice(len(self.sites), p=areas / areas.sum())]
