@@ -36,7 +36,7 @@ class VerbChain(click.Group):
     """A group whose line may hold several verbs, each with its options anywhere after it."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args:
+        if not args and not ctx.resilient_parsing:
             click.echo(ctx.get_help())
             ctx.exit(0)
         return click.Command.parse_args(self, ctx, args)

@@ -70,11 +70,19 @@ def _cog() -> Check:
     """GDAL can compress as forecasts are written."""
     import numpy as np
     from rasterio.io import MemoryFile
+    from rasterio.transform import from_origin
 
     with (
         MemoryFile() as memory,
         memory.open(
-            driver="COG", width=8, height=8, count=1, dtype="float32", compress="ZSTD"
+            driver="COG",
+            width=8,
+            height=8,
+            count=1,
+            dtype="float32",
+            compress="ZSTD",
+            crs="EPSG:32633",
+            transform=from_origin(0, 80, 10, 10),
         ) as dataset,
     ):
         dataset.write(np.ones((1, 8, 8), dtype="float32"))

@@ -179,7 +179,7 @@ class TrainSettings:
     batch_size: int = setting(8, "samples a step", minimum=1)
     patch: int = setting(32, "side of the training crops in pixels", minimum=4, metavar="PIXELS")
     seed: int = setting(0, "seed of every random draw", minimum=0)
-    patience: int = setting(8, "epochs without a better validation score before stopping")
+    patience: int = setting(12, "epochs without a better validation score before stopping")
     device: str = setting(
         "auto", "where tensors live", choices=("auto", "cpu", "cuda", "mps"), metavar=None
     )

@@ -110,7 +110,7 @@ def future_times(times: NDArray[np.datetime64], steps: int) -> NDArray[np.dateti
     """The times that follow the last one, at the series' own rhythm.
 
     Months and years are counted on the calendar where all steps are whole months on the
-    same day; otherwise the median step is added.
+    same day; otherwise the median step is added, to whole days where it exceeds one.
 
     Args:
         times: (time,) datetime64[s], ascending, two at least.
@@ -126,5 +126,8 @@ def future_times(times: NDArray[np.datetime64], steps: int) -> NDArray[np.dateti
         later = later.astype("datetime64[s]") + within[-1].astype("timedelta64[s]")
     else:
         step = int(np.median(np.diff(times).astype(np.int64)))
+        if step > SECONDS_A_DAY:
+            # Satellites pass some seconds earlier or later; their rhythm is one of days.
+            step = round(step / SECONDS_A_DAY) * int(SECONDS_A_DAY)
         later = times[-1] + (step * np.arange(1, steps + 1)).astype("timedelta64[s]")
     return later

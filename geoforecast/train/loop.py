@@ -34,7 +34,7 @@ EMA_DECAY = 0.98
 CLIP_NORM = 1.0
 WEIGHT_DECAY = 1e-4
 WARM_UP = 0.05  # of all steps
-STEPS_AN_EPOCH = (6, 12)  # least and most
+STEPS_AN_EPOCH = (6, 16)  # least and most
 
 
 @dataclass(frozen=True)

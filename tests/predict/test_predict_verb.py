@@ -1,0 +1,120 @@
+"""Forecast files: what is in them, where they lie on earth, when they hold."""
+
+import numpy as np
+import pytest
+import rasterio
+from rio_cogeo.cogeo import cog_validate
+
+from geoforecast.errors import DateError, InterruptedRunError
+from geoforecast.forecast.engine import open_engine
+from geoforecast.predict import predict_rasters
+from geoforecast.predict.verb import time_name
+from geoforecast.raster.cube import open_cube
+from geoforecast.train import train_model
+
+FAST = {"epochs": 1, "lookback": 3, "horizon": 2, "hidden": 4, "batch_size": 2, "patch": 16}
+
+
+@pytest.fixture
+def project(make_project, wave):
+    two = np.concatenate([wave, 3 * wave], axis=1)
+    two[:, :, :4, :3] = np.nan
+    project = make_project(two)
+    train_model(project, **FAST)
+    return project
+
+
+def test_forecasts_are_valid_cogs_on_the_cubes_grid(project):
+    result = predict_rasters(project, steps=3)
+    cube = open_cube(project.cube_path)
+    assert [str(t)[:10] for t in result.valid_times] == ["2021-07-30", "2021-08-15", "2021-08-31"]
+    for lead, path in enumerate(result.files, 1):
+        valid, errors, warnings = cog_validate(path, strict=True, quiet=True)
+        assert valid, (errors, warnings)
+        with rasterio.open(path) as dataset:
+            assert dataset.crs == cube.grid.crs
+            assert dataset.transform == cube.grid.transform
+            assert dataset.shape == cube.grid.shape
+            assert dataset.descriptions == cube.bands
+            assert dataset.units == ("1", "1")
+            assert np.isnan(dataset.nodata)
+            tags = dataset.tags()
+            assert tags["lead"] == str(lead)
+            assert tags["init_time"] == "2021-07-14T00:00:00Z"
+            assert tags["valid_time"] == f"{result.valid_times[lead - 1]}Z"
+            pixels = dataset.read()
+        ever = cube.read(0, 36)[1].any(axis=0)
+        np.testing.assert_array_equal(np.isfinite(pixels), ever)
+
+
+def test_the_files_hold_what_the_engine_says(project):
+    result = predict_rasters(project, steps=2, tile=16)
+    engine = open_engine(project, "default")
+    days = [(t - np.datetime64(0, "s")).astype(float) / 86400 for t in result.valid_times]
+    expected = engine.forecast(engine.cube.grid.whole, 35, days)
+    for path, values in zip(result.files, expected, strict=True):
+        with rasterio.open(path) as dataset:
+            np.testing.assert_array_equal(dataset.read(), values)
+
+
+def test_default_steps_are_the_horizon(project):
+    assert len(predict_rasters(project).files) == 2
+
+
+def test_from_a_date_uses_the_cubes_own_times_after_it(project):
+    cube = open_cube(project.cube_path)
+    result = predict_rasters(project, from_=str(cube.times[33])[:10], steps=3)
+    np.testing.assert_array_equal(result.valid_times[:2], cube.times[34:])
+    assert str(result.valid_times[2])[:10] == "2021-07-30"
+    assert result.files[0].parent.name == str(cube.times[33])[:10].replace("-", "")
+
+
+def test_a_date_between_steps_takes_the_one_before(project):
+    cube = open_cube(project.cube_path)
+    between = cube.times[30] + np.timedelta64(5, "D")
+    assert predict_rasters(project, from_=str(between)[:10]).init_time == cube.times[30]
+
+
+def test_a_date_takes_all_of_its_day(make_project, wave):
+    times = np.datetime64("2020-01-01T10:30") + np.timedelta64(5, "D") * np.arange(36)
+    project = make_project(wave, times=times)
+    train_model(project, **FAST)
+    result = predict_rasters(project, from_="2020-05-30")
+    assert str(result.init_time) == "2020-05-30T10:30:00"
+
+
+def test_bad_dates_are_errors(project):
+    with pytest.raises(DateError, match="--from is 'yesterday'"):
+        predict_rasters(project, from_="yesterday")
+    with pytest.raises(DateError, match="needs 3 steps up to it; the cube has 2") as error:
+        predict_rasters(project, from_="2020-01-20")
+    assert "Give a date from 2020-02-02" in str(error.value)
+    with pytest.raises(DateError, match="the cube has 0"):
+        predict_rasters(project, from_="1999-01-01")
+
+
+def test_an_interrupted_prediction_leaves_the_old_one(project):
+    before = predict_rasters(project)
+    content = [path.read_bytes() for path in before.files]
+    with pytest.raises(InterruptedRunError):
+        predict_rasters(project, tile=16, steps=2, interrupted=lambda: True)
+    assert [path.read_bytes() for path in before.files] == content
+    assert sorted(path.name for path in before.files[0].parent.parent.iterdir()) == ["20210714"]
+
+
+def test_predicting_twice_gives_the_same_bytes(project):
+    first = [path.read_bytes() for path in predict_rasters(project).files]
+    assert [path.read_bytes() for path in predict_rasters(project, tile=16).files] == first
+
+
+@pytest.mark.parametrize(
+    ("time", "name"),
+    [
+        ("2023-06-15", "20230615"),
+        ("2023-06-15T12:05", "20230615T1205"),
+        ("2023-06-15T12:05:30", "20230615T120530"),
+    ],
+)
+def test_time_names(time, name):
+    moment = np.datetime64(time, "s")
+    assert time_name(moment, [moment]) == name
