@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import json
 import logging
-import signal
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -27,6 +26,7 @@ from geoforecast.errors import (
 )
 from geoforecast.project import Project, open_project, plain
 from geoforecast.settings import SECTIONS, toml_key
+from geoforecast.system import Signals
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 SHARED = ("project", "as_json", "verbose", "quiet")
@@ -197,31 +197,18 @@ def _given(options: dict[str, Any], section: str) -> dict[str, Any]:
     return {k.removeprefix(start): v for k, v in options.items() if k.startswith(start)}
 
 
-class Signals:
-    """Notes SIGTERM and SIGUSR1, so that long work can save and exit 75."""
+@contextlib.contextmanager
+def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, none off a terminal, fed with (done, total)."""
+    from tqdm import tqdm
 
-    def __init__(self, *, at_once: bool = False) -> None:
-        self.at_once = at_once
-        self.seen = False
+    with tqdm(desc=label, disable=None) as bar:
 
-    def __enter__(self) -> Callable[[], bool]:
-        names = [name for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
-        # Only the main thread may set handlers; a library user's thread goes without.
-        with contextlib.suppress(ValueError):
-            self._old = {n: signal.signal(getattr(signal, n), self._note) for n in names}
-        return lambda: self.seen
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
 
-    def __exit__(self, *_: object) -> None:
-        for name, handler in getattr(self, "_old", {}).items():
-            signal.signal(getattr(signal, name), handler)
-
-    def _note(self, number: int, _frame: object) -> None:
-        self.seen = True
-        if self.at_once:
-            raise InterruptedRunError(
-                f"Stopped by {signal.Signals(number).name}; what was complete is kept.",
-                remedy="Run the same command again.",
-            )
+        yield show
 
 
 @click.group(
@@ -258,8 +245,10 @@ def stack(inputs: tuple[str, ...], jobs: int | None, dry_run: bool, **options: A
         def call() -> tuple[Any, str]:
             from geoforecast.stack import stack_scenes
 
-            with Signals(at_once=True):
-                result = stack_scenes(project, chosen, settings, split, jobs=jobs, dry_run=dry_run)
+            with Signals(at_once=True), progress_bar("stack") as progress:
+                result = stack_scenes(
+                    project, chosen, settings, split, jobs=jobs, dry_run=dry_run, progress=progress
+                )
             return result, result.describe()
 
         return call
@@ -321,8 +310,8 @@ def validate(**options: Any) -> Any:
         def call() -> tuple[Any, str]:
             from geoforecast.validate import validate_run
 
-            with Signals(at_once=True):
-                result = validate_run(project, settings)
+            with Signals(at_once=True), progress_bar("validate") as progress:
+                result = validate_run(project, settings, progress=progress)
             return result, result.describe()
 
         return call

@@ -1,9 +1,14 @@
-"""What this process may use: CPUs and memory as the scheduler or the container grants them."""
+"""What this process may use, as the scheduler or the container grants it, and when to stop."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
+
+from geoforecast.errors import InterruptedRunError
 
 CGROUP = Path("/sys/fs/cgroup")
 GDAL_CACHE_SHARE = 0.05
@@ -42,3 +47,35 @@ def _words(path: Path) -> list[str]:
         return path.read_text(encoding="ascii").split()
     except (OSError, UnicodeDecodeError):
         return []
+
+
+class Signals:
+    """Notes SIGTERM and SIGUSR1, so that long work can save and exit 75.
+
+    Args:
+        at_once: raise InterruptedRunError wherever the work stands, for work that only ever
+            replaces whole files; else the callable that entering yields turns True.
+    """
+
+    def __init__(self, *, at_once: bool = False) -> None:
+        self.at_once = at_once
+        self.seen = False
+
+    def __enter__(self) -> Callable[[], bool]:
+        names = [name for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+        # Only the main thread may set handlers; a library user's thread goes without.
+        with contextlib.suppress(ValueError):
+            self._old = {n: signal.signal(getattr(signal, n), self._note) for n in names}
+        return lambda: self.seen
+
+    def __exit__(self, *_: object) -> None:
+        for name, handler in getattr(self, "_old", {}).items():
+            signal.signal(getattr(signal, name), handler)
+
+    def _note(self, number: int, _frame: object) -> None:
+        self.seen = True
+        if self.at_once:
+            raise InterruptedRunError(
+                f"Stopped by {signal.Signals(number).name}; what was complete is kept.",
+                remedy="Run the same command again.",
+            )

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+
+# Before torch is imported: two test processes of two threads each would wait for one another
+# at every small operation, and no test may depend on the number of cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -79,7 +79,7 @@ class Normaliser:
         """
         step = delta_BHW * self._column(self.scale)
         if self.method == "log1p":
-            return values_BHW + (1 + np.maximum(values_BHW, 0)) * np.expm1(step)
+            step = (1 + np.maximum(values_BHW, 0)) * np.expm1(step)
         return values_BHW + step
 
     @staticmethod

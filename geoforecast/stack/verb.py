@@ -151,7 +151,7 @@ def _stack(
                     )
                 return _up_to_date(project, plan, hashes)
             for text in (plan.date_text, plan.mask_text, plan.grid_text):
-                log.info(text)
+                log.debug(text)  # describe() ends the verb with the same sentences
         failed = _write(project, plan, settings, content, excluded, jobs, progress, strip_rows)
         if not failed:
             break
