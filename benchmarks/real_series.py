@@ -112,9 +112,8 @@ def run_series(series: Series, data: Path, work: Path, stack_only: bool) -> Outc
     verbs = () if stack_only or not series.forecast else CHAIN
     project = work / series.name
     arguments = ["-p", str(project), "stack", str(data / series.name), *series.options, *verbs]
-    shown = shlex.join(
-        ["geoforecast", "-p", series.name, "stack", f"data/{series.name}", *series.options, *verbs]
-    )
+    place = ["-p", f"real/{series.name}", "stack", str(data / series.name)]
+    shown = shlex.join(["geoforecast", *place, *series.options, *verbs])
     print(shown, file=sys.stderr)
     started = time.perf_counter()
     log_path = work / f"{series.name}.log"

@@ -27,11 +27,14 @@ from rasterio.windows import Window
 from geoforecast.errors import SceneError
 from geoforecast.project import replacing
 from geoforecast.raster.grid import Grid, Tile
+from geoforecast.system import gdal_cache_mib
 
 # Blocks whose offsets are compared with the file size; the last ones tell of truncation.
 CHECKED_BLOCKS = 64
 GDAL_OPTIONS: dict[str, Any] = {
     "GDAL_NUM_THREADS": "1",
+    # GDAL's own default is a share of the whole machine, for each process.
+    "GDAL_CACHEMAX": gdal_cache_mib(),
     "GTIFF_IGNORE_READ_ERRORS": "NO",
 }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from geoforecast.stack.identity import content_of, digest_of, existing_cube
 from geoforecast.stack.pixels import rule_for, write_pixels
 from geoforecast.stack.plan import Plan, make_plan
 from geoforecast.stack.scenes import content_hashes, write_scenes_csv
+from geoforecast.system import granted_cpus
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ def stack_scenes(
     Raises:
         GeoforecastError: any of its kinds; an existing cube is then still there.
     """
-    jobs = jobs or _granted_cpus()
+    jobs = jobs or granted_cpus()
     if dry_run:
         plan = make_plan(inputs, settings, split, project=project, jobs=jobs, excluded={})
         return _result(project, plan, dry_run=True)
@@ -297,16 +297,6 @@ def _report(plan: Plan, result: StackResult) -> None:
 
 def _disk_bytes(path: Path) -> int:
     return sum(item.stat().st_size for item in path.rglob("*") if item.is_file())
-
-
-def _granted_cpus() -> int:
-    """CPUs that the scheduler or the affinity mask grants."""
-    slurm = os.environ.get("SLURM_CPUS_PER_TASK", "")
-    if slurm.isdigit() and int(slurm) > 0:
-        return int(slurm)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @contextlib.contextmanager
