@@ -82,7 +82,7 @@ def write_pixels(
     writer: CubeWriter,
     *,
     jobs: int,
-    progress: Callable[[int, int], None],
+    progress: Callable[[int, int], None] | None,
     strip_rows: int = 0,
 ) -> Outcome:
     """Fill the cube.
@@ -92,7 +92,7 @@ def write_pixels(
         settings: nodata, scale, offset, resampling, merge, composite.
         writer: of the cube.
         jobs: threads.
-        progress: called with units done and in all.
+        progress: called with units done and in all, if given.
         strip_rows: rows held at once inside a strip; 0 chooses. Never changes the result.
     Returns:
         Counts, and the files that could not be decoded; with --on-error fail the first of
@@ -127,7 +127,8 @@ def write_pixels(
                     outcome.failed.setdefault(key, error)
                 if outcome.failed and settings.on_error == "fail":
                     raise outcome.failed[min(outcome.failed)]
-                progress(number + 1, len(units))
+                if progress is not None:
+                    progress(number + 1, len(units))
         except BaseException:
             stop.set()
             raise

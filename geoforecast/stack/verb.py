@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from geoforecast.errors import InputError
 from geoforecast.project import Project, recorded, replacing
@@ -185,10 +183,9 @@ def _write(
             dtype=plan.dtype,
             observed=plan.observed,
         )
-        with _bar(progress) as tick:
-            outcome = write_pixels(
-                plan, settings, writer, jobs=jobs, progress=tick, strip_rows=strip_rows
-            )
+        outcome = write_pixels(
+            plan, settings, writer, jobs=jobs, progress=progress, strip_rows=strip_rows
+        )
         if outcome.failed:
             raise _PixelsFailedError
         if not outcome.valid.any():
@@ -297,16 +294,3 @@ def _report(plan: Plan, result: StackResult) -> None:
 
 def _disk_bytes(path: Path) -> int:
     return sum(item.stat().st_size for item in path.rglob("*") if item.is_file())
-
-
-@contextlib.contextmanager
-def _bar(progress: Progress | None) -> Iterator[Progress]:
-    with tqdm(desc="stack", unit="strip", disable=not sys.stderr.isatty()) as bar:
-
-        def tick(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-            if progress is not None:
-                progress(done, total)
-
-        yield tick
