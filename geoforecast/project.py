@@ -28,6 +28,7 @@ from geoforecast.settings import read_settings_file, resolve_settings
 
 SETTINGS_FILE = "geoforecast.toml"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+OLD_NAME = re.compile(r"\.(?P<stem>.+)-old-[0-9a-f]{8}(?P<suffix>\.[^.]*)?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,12 +94,22 @@ class Project:
             ) from error
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, *, create: bool = False) -> Iterator[None]:
         """Hold the project alone while something in it changes.
 
+        Directory swaps that a killed command left half done are ended first: whoever holds
+        the lock knows that nobody is in the middle of one.
+
+        Args:
+            create: make the directory if it is not there.
         Raises:
-            ProjectError: another command holds it.
+            ProjectError: another command holds it, it is not there, or is read-only.
         """
+        if not create and not self.root.is_dir():
+            raise ProjectError(
+                f"There is no project at {self.root}.",
+                remedy="Check -p. Make one first: geoforecast stack FOLDER.",
+            )
         self.ensure_writable()
         lock = FileLock(self.root / ".lock")
         try:
@@ -109,6 +120,9 @@ class Project:
                 remedy="Wait for it to end, or use another project with -p.",
             ) from error
         try:
+            for pattern in (".*-old-*", "validation/.*-old-*", "forecasts/*/.*-old-*"):
+                for old in sorted(self.root.glob(pattern)):
+                    recover(old)
             yield
         finally:
             lock.release()
@@ -181,14 +195,21 @@ def replacing(target: Path) -> Iterator[Path]:
         raise
 
 
-def recover(target: Path) -> None:
-    """Put back a directory whose replacement was cut short between its two renames."""
-    olds = sorted(target.parent.glob(f".{target.stem}-old-*{target.suffix}"))
-    for old in olds:
-        if target.exists():
-            _remove(old)
-        else:
-            old.rename(target)
+def recover(old: Path) -> None:
+    """End a directory's replacement that was cut short about its two renames.
+
+    Args:
+        old: the previous directory, set aside by `replacing`. It goes back to its place if
+            that is empty, else it is removed.
+    """
+    match = OLD_NAME.fullmatch(old.name)
+    if match is None or not old.exists():
+        return
+    target = old.with_name(match["stem"] + (match["suffix"] or ""))
+    if target.exists():
+        _remove(old)
+    else:
+        old.rename(target)
 
 
 def write_json(path: Path, content: Any) -> None:

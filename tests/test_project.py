@@ -21,7 +21,6 @@ from geoforecast.project import (
     plain,
     read_history,
     recorded,
-    recover,
     replacing,
     write_json,
 )
@@ -34,7 +33,7 @@ def project(tmp_path: Path) -> Project:
 
 
 def fill(folder: Path, text: str) -> None:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     (folder / "chunk").write_text(text)
 
 
@@ -164,20 +163,32 @@ def test_recover_mends_a_kill_about_the_two_renames(tmp_path: Path, after: str) 
         "    temporary.mkdir()\n    (temporary / 'chunk').write_text('new')\n"
     )
     assert target.exists() == (after == "new")
-    recover(target)
+    with Project(tmp_path).lock():
+        pass
     assert (target / "chunk").read_text() == after
     assert not [name for name in names(tmp_path) if "-old-" in name]
     with replacing(target) as temporary:
         fill(temporary, "newest")
-    assert names(tmp_path) == ["cube.zarr"]
+    assert [name for name in names(tmp_path) if name != ".lock"] == ["cube.zarr"]
 
 
-def test_recover_has_nothing_to_do_for_a_whole_project(tmp_path: Path) -> None:
-    target = tmp_path / "cube.zarr"
-    recover(target)
-    fill(target, "old")
-    recover(target)
-    assert names(tmp_path) == ["cube.zarr"]
+@pytest.mark.parametrize("place", ["validation/v1.2", "forecasts/default/20200101"])
+def test_the_lock_recovers_every_folder_that_is_swapped(tmp_path: Path, place: str) -> None:
+    target = tmp_path / place
+    old = target.with_name(f".{target.stem}-old-0123abcd{target.suffix}")
+    fill(old, "old")
+    with Project(tmp_path).lock():
+        assert (target / "chunk").read_text() == "old"
+    assert not old.exists()
+
+
+def test_a_project_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ProjectError, match="There is no project at"),
+        Project(tmp_path / "x").lock(),
+    ):
+        pass
+    assert names(tmp_path) == []
 
 
 def test_targets_of_one_folder_do_not_sweep_each_other(tmp_path: Path) -> None:

@@ -54,6 +54,13 @@ def run_prediction(
     project: Project, settings: PredictSettings, *, interrupted: Callable[[], bool]
 ) -> PredictResult:
     """Write forecasts; see geoforecast.predict.predict_rasters."""
+    with project.lock(), recorded(project, "predict", settings):
+        return _predict(project, settings, interrupted)
+
+
+def _predict(
+    project: Project, settings: PredictSettings, interrupted: Callable[[], bool]
+) -> PredictResult:
     engine = open_engine(project, settings.run, settings.device)
     init_step = find_init(engine, settings.from_)
     leads = settings.steps or engine.horizon
@@ -66,8 +73,8 @@ def run_prediction(
     times = valid_times(engine.cube.times, init_step, leads)
     init_time = engine.cube.times[init_step]
     folder = project.forecast_dir(settings.run, time_name(init_time, [init_time, *times]))
-    with project.lock(), recorded(project, "predict", settings), replacing(folder) as draft:
-        names = [f"forecast_{time_name(time, [init_time, *times])}.tif" for time in times]
+    names = [f"forecast_{time_name(time, [init_time, *times])}.tif" for time in times]
+    with replacing(folder) as draft:
         fraction = _write(
             engine, settings, init_step, times, [draft / n for n in names], interrupted
         )

@@ -23,7 +23,6 @@ from pyproj.exceptions import CRSError
 from zarr.codecs import BloscCodec
 
 from geoforecast.errors import CubeError
-from geoforecast.project import recover
 from geoforecast.raster.grid import Grid, Tile
 
 if TYPE_CHECKING:
@@ -228,7 +227,6 @@ def open_cube(path: Path) -> Cube:
     Raises:
         CubeError: missing, half-written, or from a newer geoforecast.
     """
-    recover(path)
     if not path.exists():
         raise CubeError(
             f"There is no cube at {path}.", remedy="Make one first: geoforecast stack FOLDER."

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from geoforecast.errors import CubeError
-from geoforecast.project import Project, plain, recover
+from geoforecast.project import Project, plain
 from geoforecast.raster.cube import FORMAT, Cube, open_cube
 from geoforecast.settings import SplitSettings, StackSettings
 from geoforecast.stack.scenes import SceneFile
@@ -62,7 +62,6 @@ def existing_cube(
     Raises:
         CubeError: it is complete but from other files or settings, or from a newer version.
     """
-    recover(project.cube_path)
     if not project.cube_path.exists():
         return None
     try:

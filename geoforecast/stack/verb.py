@@ -118,7 +118,7 @@ def stack_scenes(
         plan = make_plan(inputs, settings, split, project=project, jobs=jobs, excluded={})
         return _result(project, plan, dry_run=True)
     noted = {"stack": settings, "split": split, "inputs": [str(item) for item in inputs]}
-    with project.lock(), recorded(project, "stack", noted) as notes:
+    with project.lock(create=True), recorded(project, "stack", noted) as notes:
         result = _stack(project, inputs, settings, split, jobs, progress, _strip_rows)
         notes.update(steps=result.steps, files=result.used, up_to_date=result.up_to_date)
     return result

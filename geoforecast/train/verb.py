@@ -110,12 +110,12 @@ def run_training(
     limit_s = duration_seconds(settings.time_limit)
     deadline = time.monotonic() + limit_s if limit_s else None
     device = pick_device(settings.device)
-    cube = open_cube(project.cube_path)
-    _check_cube(cube)
-    split = Split.from_meta(cube.meta["split"], cube.times)
-    lookback, horizon = resolve_steps(settings, split)
     folder = project.run_dir(settings.run)
     with project.lock(), recorded(project, "train", settings) as notes:
+        cube = open_cube(project.cube_path)
+        _check_cube(cube)
+        split = Split.from_meta(cube.meta["split"], cube.times)
+        lookback, horizon = resolve_steps(settings, split)
         identity = _prepare_folder(folder, settings, cube)
         if (folder / META).exists():
             log.info("run '%s' is trained already; nothing to do", settings.run)

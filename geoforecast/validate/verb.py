@@ -11,7 +11,7 @@ from typing import Any
 
 from geoforecast.errors import SeriesTooShortError
 from geoforecast.forecast.engine import FORECAST, Engine, open_engine
-from geoforecast.project import Project, recorded, recover, replacing, write_json
+from geoforecast.project import Project, recorded, replacing, write_json
 from geoforecast.settings import ValidateSettings
 from geoforecast.validate.accumulate import Scores, map_reference, score_raster
 from geoforecast.validate.gates import check_gates, parse_gates
@@ -98,7 +98,6 @@ def validate_run(
     gates = parse_gates(settings.fail_under)
     target = project.validation_dir(settings.run)
     with project.lock(), recorded(project, "validate", settings):
-        recover(target)
         engine = open_engine(project, settings.run, device=settings.device)
         result = write_validation(target, engine, settings, progress)
         check_gates(gates, result.rows, engine.band_names)
