@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from geoforecast.errors import RunError, SettingsError
-from geoforecast.forecast.series import Series, make_series
+from geoforecast.forecast.series import Series, conditions, make_series
 from geoforecast.forecast.stream import TileStream
 from geoforecast.models import Correction
 from geoforecast.models.checkpoint import Checkpoint, load_checkpoint
@@ -282,11 +282,13 @@ def open_engine(project: Project, run: str, device: str = "auto") -> Engine:
             where=f"the cube's bands: {', '.join(cube.bands)}",
             remedy="Stack that band again, or train a new run.",
         )
-    if checkpoint.wkt != cube.grid.wkt:
+    now = conditions(cube)
+    changed = [key for key, value in checkpoint.conditions.items() if now.get(key) != value]
+    if changed:
         raise RunError(
-            f"The run '{run}' was trained in another CRS than the cube's.",
-            where=f"cube: {cube.grid.describe()}",
-            remedy="Stack onto the run's CRS with --crs, or train a new run.",
+            f"The run '{run}' was trained on a cube of other {', '.join(changed)}.",
+            where=[f"{k}: was {checkpoint.conditions[k]}, is now {now.get(k)}" for k in changed],
+            remedy="Stack as before, or train a new run with --run NAME.",
         )
     series = make_series(
         cube,
@@ -319,6 +321,8 @@ def pick_device(name: str) -> torch.device:
             f"--device {name}: PyTorch {torch.__version__} finds none.",
             remedy=f"Use one of {there}, or install a PyTorch built for {name}.",
         )
+    # Repeatable on a GPU too; the CPU always is.
+    torch.backends.cudnn.deterministic = True
     if "OMP_NUM_THREADS" not in os.environ:
         # torch counts the machine's cores, not those that a container or SLURM grants.
         torch.set_num_threads(granted_cpus())

@@ -48,20 +48,23 @@ class Series:
 
     @cached_property
     def floor(self) -> NDArray[np.float32]:
-        """(band, 1, 1) smallest possible value; -inf unless the training data begins at 0."""
-        least = [0.0 if band.minimum == 0 else -np.inf for band in self.statistics]
+        """(band, 1, 1) smallest possible value: 0 where zero_based, else -inf."""
+        least = [0.0 if zero else -np.inf for zero in self.zero_based]
         return np.asarray(least, dtype=np.float32)[:, None, None]
+
+    @cached_property
+    def zero_based(self) -> list[bool]:
+        """Per band: 0 is the least value and a common one, as with rain, not a passing one."""
+        return [band.minimum == 0 and band.lower_quartile == 0 for band in self.statistics]
 
     @cached_property
     def motions(self) -> MotionSource:
         """The motion fields of the series, estimated when asked for and kept."""
         spread = [band.std if band.std > 0 else 1.0 for band in self.statistics]
-        zero_based = [band.minimum == 0 for band in self.statistics]
         mean = [band.mean if np.isfinite(band.mean) else 0.0 for band in self.statistics]
-        scale = [
-            max(m, 1e-6) if zero else s for m, s, zero in zip(mean, spread, zero_based, strict=True)
-        ]
-        return MotionSource(self.cube, self.band_numbers, mean, scale, zero_based)
+        pairs = zip(mean, spread, self.zero_based, strict=True)
+        scale = [max(m, 1e-6) if zero else std for m, std, zero in pairs]
+        return MotionSource(self.cube, self.band_numbers, mean, scale, self.zero_based)
 
     def with_parameters(self, parameters: Mapping[str, Mapping[str, float]]) -> Series:
         """The same series with the references' pooled numbers."""
@@ -92,6 +95,18 @@ def make_series(
     return Series(cube, tuple(bands), fitted, tuple(statistics), step_days, parameters or {})
 
 
+def conditions(cube: Cube) -> dict[str, str]:
+    """What a cube must share with the one a run was trained on, as text by name.
+
+    The times and the extent may differ; CRS, pixel size, units, scaling and cadence not.
+    """
+    settings = cube.meta.get("settings", {})
+    decisive = {key: str(settings.get(key)) for key in ("scale", "offset", "cadence", "composite")}
+    res = " x ".join(f"{side:.9g}" for side in cube.grid.res)
+    units = ", ".join(f"{b}: {u or '1'}" for b, u in zip(cube.bands, cube.units, strict=True))
+    return {"CRS": cube.grid.wkt, "pixel size": res, "units": units, **decisive}
+
+
 def pick_bands(
     meta: Mapping[str, Any], names: Sequence[str], bands: Sequence[str]
 ) -> dict[str, Any]:
@@ -110,7 +125,8 @@ def future_times(times: NDArray[np.datetime64], steps: int) -> NDArray[np.dateti
     """The times that follow the last one, at the series' own rhythm.
 
     Months and years are counted on the calendar where all steps are whole months on the
-    same day; otherwise the median step is added, to whole days where it exceeds one.
+    same day, or all on the last one; otherwise the median step is added, to whole days
+    where it exceeds one.
 
     Args:
         times: (time,) datetime64[s], ascending, two at least.
@@ -118,16 +134,16 @@ def future_times(times: NDArray[np.datetime64], steps: int) -> NDArray[np.dateti
     """
     times = times.astype("datetime64[s]")
     months = times.astype("datetime64[M]")
-    within = (times - months.astype("datetime64[s]")).astype(np.int64)
     gaps = np.diff(months.astype(np.int64))
-    if len(set(within.tolist())) == 1 and gaps.min() >= 1:
-        gap = int(np.median(gaps))
-        later: NDArray[Any] = months[-1] + gap * np.arange(1, steps + 1)
-        later = later.astype("datetime64[s]") + within[-1].astype("timedelta64[s]")
-    else:
-        step = int(np.median(np.diff(times).astype(np.int64)))
-        if step > SECONDS_A_DAY:
-            # Satellites pass some seconds earlier or later; their rhythm is one of days.
-            step = round(step / SECONDS_A_DAY) * int(SECONDS_A_DAY)
-        later = times[-1] + (step * np.arange(1, steps + 1)).astype("timedelta64[s]")
-    return later
+    later: NDArray[Any] = months[-1] + int(np.median(gaps)) * np.arange(1, steps + 1)
+    # Counted from either end of the month: 31 January is followed by 28 February.
+    for shift, least in ((1, -86400), (0, 0)):
+        within = (times - (months + shift).astype("datetime64[s]")).astype(np.int64)
+        if len(set(within.tolist())) == 1 and within[0] >= least and gaps.min() >= 1:
+            starts = (later + shift).astype("datetime64[s]")
+            return np.asarray(starts + within[-1].astype("timedelta64[s]"))
+    step = int(np.median(np.diff(times).astype(np.int64)))
+    if step > SECONDS_A_DAY:
+        # Satellites pass some seconds earlier or later; their rhythm is one of days.
+        step = round(step / SECONDS_A_DAY) * int(SECONDS_A_DAY)
+    return np.asarray(times[-1] + (step * np.arange(1, steps + 1)).astype("timedelta64[s]"))

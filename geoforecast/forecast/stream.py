@@ -142,15 +142,12 @@ class TileStream:
         return values[step - start], valid[step - start]
 
 
-def summed_evidence(streams: Sequence[TileStream]) -> dict[str, dict[str, float]]:
-    """Each reference's evidence, added up over tiles."""
-    total: dict[str, dict[str, float]] = {}
-    for stream in streams:
-        for name, reference in stream.references.items():
-            sums = total.setdefault(name, {})
-            for key, value in reference.evidence().items():
-                sums[key] = sums.get(key, 0.0) + value
-    return total
+def add_evidence(total: dict[str, dict[str, float]], stream: TileStream) -> None:
+    """Add a tile's evidence for the references' pooled numbers to the sums of others."""
+    for name, reference in stream.references.items():
+        sums = total.setdefault(name, {})
+        for key, value in reference.evidence().items():
+            sums[key] = sums.get(key, 0.0) + value
 
 
 def fitted_parameters(

@@ -38,7 +38,8 @@ class Checkpoint:
         normaliser: as stored in the cube when it was trained, with the statistics.
         split: the boundaries it was trained with.
         cube: fingerprint of the cube.
-        wkt: the cube's CRS.
+        conditions: of the cube, without which the weights mean nothing; see
+            forecast.series.conditions.
         seed: of every random draw.
         epoch: the epoch the weights are from; 0 is the untrained model.
         scores: validation scores, for people.
@@ -56,7 +57,7 @@ class Checkpoint:
     normaliser: dict[str, Any]
     split: dict[str, str]
     cube: str
-    wkt: str
+    conditions: dict[str, str]
     seed: int
     epoch: int
     scores: dict[str, Any]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from geoforecast import __version__
-from geoforecast.errors import DateError, InterruptedRunError
+from geoforecast.errors import DateError, InterruptedRunError, SettingsError
 from geoforecast.forecast.engine import Engine, open_engine
 from geoforecast.forecast.series import future_times, to_days
 from geoforecast.project import Project, recorded, replacing
@@ -21,6 +22,10 @@ from geoforecast.raster.geotiff import CogWriter
 from geoforecast.settings import PredictSettings
 
 log = logging.getLogger(__name__)
+
+MOST_STEPS = 500
+# The day may be left out only where a dash tells months from days.
+MOMENT = re.compile(r"(\d{4})-?(\d\d)(?:(?<=-\d\d)|-?(\d\d)(?:[T ](\d\d):?(\d\d)(?::?(\d\d))?)?)Z?")
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,11 @@ def _predict(
     engine = open_engine(project, settings.run, settings.device)
     init_step = find_init(engine, settings.from_)
     leads = settings.steps or engine.horizon
+    if leads > MOST_STEPS:
+        raise SettingsError(
+            f"--steps is {leads}; the run's horizon is {engine.horizon}.",
+            remedy=f"Give {MOST_STEPS} or less: nothing is known of steps that far away.",
+        )
     if leads > engine.horizon:
         log.warning(
             "leads %d to %d lie beyond the run's horizon and are not validated",
@@ -94,19 +104,15 @@ def find_init(engine: Engine, text: str) -> int:
         DateError: not a date, before the cube, or too early for the lookback.
     """
     times = engine.cube.times
-    if not text:
-        step = len(times) - 1
-    else:
-        try:
-            wanted = np.datetime64(text).astype("datetime64[s]")
-            # A day means all of it: 2023-06-15 takes a scene of that afternoon.
-            if len(text) <= 10:
-                wanted += np.timedelta64(86399, "s")
-        except ValueError as error:
+    step = len(times) - 1
+    if text:
+        first, last = parse_moment(text)
+        if first > times[-1]:
             raise DateError(
-                f"--from is {text!r}.", remedy="Give a date such as 2023-06-15 or 2023-06-15T12:00."
-            ) from error
-        step = int(np.searchsorted(times, wanted, side="right")) - 1
+                f"--from {text} lies after the cube's last step, {times[-1]}.",
+                remedy="Leave --from out to forecast from there.",
+            )
+        step = int(np.searchsorted(times, last, side="right")) - 1
     least = engine.checkpoint.lookback - 1
     if step < least:
         raise DateError(
@@ -116,6 +122,31 @@ def find_init(engine: Engine, text: str) -> int:
             remedy=f"Give a date from {times[min(least, len(times) - 1)]} on.",
         )
     return step
+
+
+def parse_moment(text: str) -> tuple[np.datetime64, np.datetime64]:
+    """The first and last second of a month, day, minute or second.
+
+    Raises:
+        DateError: not a date of the forms 2023-06, 2023-06-15, 20230615, 2023-06-15T12:05.
+    """
+    match = MOMENT.fullmatch(text.strip())
+    try:
+        if match is None:
+            raise ValueError(text)
+        year, month, day, hour, minute, second = match.groups()
+        if day is None:
+            start = np.datetime64(f"{year}-{month}", "M")
+            return start.astype("datetime64[s]"), (start + 1).astype("datetime64[s]") - 1
+        if hour is None:
+            date = np.datetime64(f"{year}-{month}-{day}", "D")
+            return date.astype("datetime64[s]"), (date + 1).astype("datetime64[s]") - 1
+        moment = np.datetime64(f"{year}-{month}-{day}T{hour}:{minute}:{second or '00'}", "s")
+        return moment, moment if second else moment + np.timedelta64(59, "s")
+    except ValueError as error:
+        raise DateError(
+            f"--from is {text!r}.", remedy="Give a date such as 2023-06-15 or 2023-06-15T12:05."
+        ) from error
 
 
 def valid_times(

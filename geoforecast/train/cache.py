@@ -14,14 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoforecast.forecast.series import Series
-from geoforecast.forecast.stream import TileStream, fitted_parameters, summed_evidence
+from geoforecast.forecast.stream import TileStream, add_evidence, fitted_parameters
 from geoforecast.raster.grid import Tile
 from geoforecast.samples.features import Array, Lookback, assemble
+from geoforecast.train.stop import Stop
 
 log = logging.getLogger(__name__)
 
 BUDGET_BYTES = 1_500_000_000  # of the decoded sites together
 SITE_PX = 256
+STREAM_BYTES_PX = 760  # of all references of one band: seasons, trend, anomalies
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,10 @@ def choose_sites(series: Series, steps: int, leads: int, seed: int) -> list[Tile
     """
     grid = series.cube.grid
     bytes_px = steps * len(series.bands) * (4 + 1 + 4 + 4 + 4 + 1 + 4 * leads)
-    if grid.shape[0] * grid.shape[1] * bytes_px <= BUDGET_BYTES:
+    whole_px = bytes_px + STREAM_BYTES_PX * len(series.bands)
+    if grid.shape[0] * grid.shape[1] * whole_px <= BUDGET_BYTES:
         return [grid.whole]
-    tiles = list(grid.tiles(SITE_PX))
+    tiles = [_full_size(tile, grid.shape) for tile in grid.tiles(SITE_PX)]
     wanted = max(1, int(BUDGET_BYTES // (SITE_PX * SITE_PX * bytes_px)))
     order = np.random.default_rng([seed, 1]).permutation(len(tiles))
     chosen = []
@@ -111,20 +114,34 @@ def choose_sites(series: Series, steps: int, leads: int, seed: int) -> list[Tile
     return chosen or [tiles[order[0]]]
 
 
+def _full_size(tile: Tile, shape: tuple[int, int]) -> Tile:
+    """A ragged edge tile moved inwards: the narrowest site bounds the size of every crop."""
+    height, width = (min(SITE_PX, side) for side in shape)
+    row, col = min(tile.row0, shape[0] - height), min(tile.col0, shape[1] - width)
+    return Tile(row, row + height, col, col + width)
+
+
 def fit_references(
-    series: Series, sites: Sequence[Tile], names: Sequence[str], stop: int
+    series: Series, sites: Sequence[Tile], names: Sequence[str], end: int, stop: Stop
 ) -> dict[str, dict[str, float]]:
-    """The references' pooled numbers from steps before ``stop``."""
-    streams = []
+    """The references' pooled numbers from steps before ``end``."""
+    total: dict[str, dict[str, float]] = {}
     for tile in sites:
         stream = TileStream(series, tile, names, lookback=1, expect_from=len(series.days))
-        stream.advance_to(stop - 1)
-        streams.append(stream)
-    return fitted_parameters(summed_evidence(streams), series.step_days)
+        while stream.step < end - 1:
+            stop.check()
+            stream.advance()
+        add_evidence(total, stream)  # and let the stream go: it is larger than the site
+    return fitted_parameters(total, series.step_days)
 
 
 def reference_errors(
-    series: Series, sites: Sequence[Tile], names: Sequence[str], targets: range, horizon: int
+    series: Series,
+    sites: Sequence[Tile],
+    names: Sequence[str],
+    targets: range,
+    horizon: int,
+    stop: Stop,
 ) -> dict[str, NDArray[np.float64]]:
     """Root mean squared error of each reference per lead, rolling origin.
 
@@ -136,6 +153,7 @@ def reference_errors(
         names: the references.
         targets: steps to forecast.
         horizon: leads.
+        stop: asked at every step.
     Returns:
         (lead,) by name; NaN where a lead has nothing to score.
     """
@@ -145,6 +163,7 @@ def reference_errors(
         stream = TileStream(series, tile, names, lookback=1, expect_from=len(series.days))
         pending: dict[int, list[tuple[int, dict[str, Array]]]] = {}
         while stream.step < targets.stop - 1:
+            stop.check()
             values, valid = stream.advance()
             for lead, forecasts in pending.pop(stream.step, []):
                 truth = series.normaliser.apply(values)
@@ -168,45 +187,49 @@ def reference_errors(
         return {name: np.sqrt(square / counts) for name, square in squares.items()}
 
 
-def load_site(series: Series, tile: Tile, reference: str, stop: int, horizon: int) -> Site:
-    """Stream one site up to ``stop`` and keep all that training needs.
+def load_site(
+    series: Series, tile: Tile, reference: str, end: int, horizon: int, stop: Stop
+) -> Site:
+    """Stream one site up to ``end`` and keep all that training needs.
 
     Args:
         series: with fitted parameters.
         tile: the rectangle.
         reference: name of the reference to correct.
-        stop: first step that must not be read (the test block's first).
+        end: first step that must not be kept (the test block's first).
         horizon: leads.
+        stop: asked at every step.
     """
-    shape = (stop, len(series.bands), *tile.shape)
-    references = np.full((stop, horizon, *shape[1:]), np.nan, dtype=np.float32)
+    shape = (end, len(series.bands), *tile.shape)
+    references = np.full((end, horizon, *shape[1:]), np.nan, dtype=np.float32)
     values = np.empty(shape, dtype=np.float32)
     target = np.empty(shape, dtype=np.float32)
     age, residual = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32)
     valid = np.empty(shape, dtype=bool)
     stream = TileStream(series, tile, [reference], lookback=1)
-    for step in range(stop):
+    for step in range(end):
+        stop.check()
         raw, _ = stream.advance()
         seen = stream.lookback[-1]
         values[step], valid[step] = seen.values_BHW, seen.valid_BHW
         age[step], residual[step] = seen.age_BHW, seen.residual_BHW
         target[step] = series.normaliser.apply(raw)
-        days = [float(day) for day in series.days[step + 1 : min(step + 1 + horizon, stop)]]
+        days = [float(day) for day in series.days[step + 1 : min(step + 1 + horizon, end)]]
         if days:
             forecasts = stream.forecasts(days)[reference]
             references[step, : len(days)] = series.normaliser.apply(forecasts)
-    days_all = [float(day) for day in series.days[:stop]]
+    days_all = [float(day) for day in series.days[:end]]
     lookback = Lookback(values, valid, age, residual, days_all)
     return Site(tile, lookback, references, target, valid)
 
 
-def residual_scale(sites: Sequence[Site], stop: int) -> Array:
-    """(lead, band) root mean squared error of the reference on steps before ``stop``."""
+def residual_scale(sites: Sequence[Site], end: int) -> Array:
+    """(lead, band) root mean squared error of the reference on steps before ``end``."""
     horizon, bands = sites[0].reference_ILBHW.shape[1:3]
     squares, counts = np.zeros((horizon, bands)), np.zeros((horizon, bands))
     for site in sites:
-        for init in range(stop - 1):
-            for lead in range(min(horizon, stop - 1 - init)):
+        for init in range(end - 1):
+            for lead in range(min(horizon, end - 1 - init)):
                 step = init + 1 + lead
                 error = site.target_TBHW[step] - site.reference_ILBHW[init, lead]
                 known = site.target_valid_TBHW[step] & np.isfinite(error)

@@ -6,8 +6,6 @@ import csv
 import io
 import logging
 import math
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +16,13 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from geoforecast.errors import InterruptedRunError, RunError
+from geoforecast.errors import RunError
 from geoforecast.models import Correction
 from geoforecast.project import replacing
 from geoforecast.settings import TrainSettings
 from geoforecast.train.calibrate import Calibration, calibrate
 from geoforecast.train.losses import masked_huber
+from geoforecast.train.stop import Stop
 from geoforecast.train.windows import Windows
 
 log = logging.getLogger(__name__)
@@ -88,12 +87,11 @@ class Loop:
         self.best_skill = 0.0
         self.best = _copied(model)
 
-    def run(self, interrupted: Callable[[], bool], deadline: float | None) -> Outcome:
+    def run(self, stop: Stop) -> Outcome:
         """Train until the last epoch or until validation stops improving.
 
         Args:
-            interrupted: True means stop now.
-            deadline: time.monotonic() after which to stop, or None.
+            stop: asked before every step.
         Raises:
             InterruptedRunError: stopped early; what was done is saved.
         """
@@ -103,7 +101,7 @@ class Loop:
         )
         with bar:
             while self.epoch < self.settings.epochs and not self._stale():
-                loss = self._train_epoch(interrupted, deadline)
+                loss = self._train_epoch(stop)
                 self._close_epoch(loss)
                 row = self.rows[-1]
                 bar.update()
@@ -119,17 +117,13 @@ class Loop:
         final = calibrate(self.model.eval(), self.windows, self.settings.seed, self.device)
         return Outcome(self.best, self.best_epoch, final, self.epoch)
 
-    def _train_epoch(self, interrupted: Callable[[], bool], deadline: float | None) -> float:
+    def _train_epoch(self, stop: Stop) -> float:
         # The epoch's number seeds it: nothing of a generator's state needs saving.
         rng = np.random.default_rng([self.settings.seed, 3, self.epoch])
         self.model.train()
         total = 0.0
         for step in range(self.steps_an_epoch):
-            if interrupted() or (deadline is not None and time.monotonic() > deadline):
-                raise InterruptedRunError(
-                    f"Stopped in epoch {self.epoch + 1}; {self.epoch} are saved.",
-                    remedy="Run the same command again to go on.",
-                )
+            stop.check(f"{self.epoch} epochs are saved")
             parts = self.windows.batch(rng, self.settings.batch_size, self.settings.patch)
             x, target, known = (part.to(self.device) for part in parts)
             rate = self._rate(self.epoch * self.steps_an_epoch + step)
@@ -184,38 +178,53 @@ class Loop:
         return int(min(high, max(low, math.ceil(crops / self.settings.batch_size))))
 
     def _save(self) -> None:
-        with replacing(self.folder / LAST) as temporary:
-            torch.save(
-                {
-                    "identity": self.identity,
-                    "epoch": self.epoch,
-                    "model": self.model.state_dict(),
-                    "average": self.average.state_dict(),
-                    "optimiser": self.optimiser.state_dict(),
-                    "rows": self.rows,
-                    "best_epoch": self.best_epoch,
-                    "best_skill": self.best_skill,
-                    "best": self.best,
-                },
-                temporary,
-            )
+        # The log first: killed in between, the next run trains this epoch and its row again.
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=list(self.rows[0]))
         writer.writeheader()
         writer.writerows(self.rows)
         with replacing(self.folder / LOG) as temporary:
             temporary.write_text(text.getvalue(), encoding="utf-8")
+        state = io.BytesIO()
+        torch.save(
+            {
+                "identity": self.identity,
+                "device": self.device.type,
+                "epoch": self.epoch,
+                "model": self.model.state_dict(),
+                "average": self.average.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "rows": self.rows,
+                "best_epoch": self.best_epoch,
+                "best_skill": self.best_skill,
+                "best": self.best,
+            },
+            state,
+        )
+        with replacing(self.folder / LAST) as temporary:
+            temporary.write_bytes(state.getvalue())
 
     def _resume(self) -> None:
         path = self.folder / LAST
         if not path.exists():
             return
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        if state["identity"] != self.identity:
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            same = state["identity"] == self.identity
+        except Exception as error:  # a damaged file fails in the unpickler in any way it likes
+            log.warning("%s cannot be read (%s); training begins again", path, type(error).__name__)
+            return
+        if not same:
             raise RunError(
                 f"The unfinished run '{self.folder.name}' has other settings or another cube.",
                 where=str(path),
                 remedy="Use the same settings to go on, or --overwrite to begin again.",
+            )
+        if state["device"] != self.device.type:
+            log.warning(
+                "begun on %s, going on on %s: the result will not be that of one device",
+                state["device"],
+                self.device.type,
             )
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import re
 import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +20,7 @@ import torch
 from geoforecast import __version__
 from geoforecast.errors import InputError, RunError, SeriesTooShortError, SettingsError
 from geoforecast.forecast.engine import pick_device, without_denormals
-from geoforecast.forecast.series import Series, make_series, pick_bands
+from geoforecast.forecast.series import Series, conditions, make_series, pick_bands
 from geoforecast.models import ModelConfig, build_model
 from geoforecast.models.checkpoint import META, Checkpoint, load_checkpoint, save_checkpoint
 from geoforecast.project import Project, recorded, write_json
@@ -35,7 +37,8 @@ from geoforecast.train.cache import (
     reference_errors,
     residual_scale,
 )
-from geoforecast.train.loop import Loop, Outcome
+from geoforecast.train.loop import LAST, Loop, Outcome
+from geoforecast.train.stop import Stop
 from geoforecast.train.windows import Windows
 
 log = logging.getLogger(__name__)
@@ -76,7 +79,7 @@ class TrainResult:
         """The result as a terminal shows it."""
         lines = [f"Run '{self.run}' corrects {self.reference}, the best on the validation block:"]
         for name, errors in self.reference_rmse.items():
-            values = "  ".join(f"{value:8.4f}" for value in errors)
+            values = "  ".join("       –" if v != v else f"{v:8.4f}" for v in errors)
             lines.append(f"  {name:<16} {values}")
         if any(self.blend):
             weights = ", ".join(f"{weight:.2f}" for weight in self.blend)
@@ -108,7 +111,7 @@ def run_training(
 ) -> TrainResult:
     """Train a run; see geoforecast.train.train_model."""
     limit_s = duration_seconds(settings.time_limit)
-    deadline = time.monotonic() + limit_s if limit_s else None
+    stop = Stop(interrupted, time.monotonic() + limit_s if limit_s else None)
     device = pick_device(settings.device)
     folder = project.run_dir(settings.run)
     with project.lock(), recorded(project, "train", settings) as notes:
@@ -122,7 +125,7 @@ def run_training(
             return _result(settings.run, folder, epochs=0)
         series = make_series(cube, cube.bands)
         plan = Plan(series, split, settings, lookback, horizon, folder, identity, device)
-        checkpoint, outcome = _train(plan, interrupted, deadline)
+        checkpoint, outcome = _train(plan, stop)
         save_checkpoint(folder, checkpoint, outcome.weights)
         notes.update(seed=settings.seed, epoch=outcome.epoch, reference=checkpoint.reference)
         return _result(settings.run, folder, epochs=outcome.epochs)
@@ -142,11 +145,6 @@ def resolve_steps(settings: TrainSettings, split: Split) -> tuple[int, int]:
             f"{train} training steps (of {split.steps}) are too few for --lookback {lookback} "
             f"and --horizon {horizon}, which need {lookback + horizon}.",
             remedy="Use a longer series, or a smaller --lookback or --horizon.",
-        )
-    if horizon >= split.test:
-        raise SeriesTooShortError(
-            f"--horizon {horizon} reaches beyond the {split.test} steps before the test block.",
-            remedy="Use a smaller --horizon.",
         )
     return lookback, horizon
 
@@ -168,7 +166,7 @@ def duration_seconds(text: str) -> float:
 
 
 def choose_reference(
-    plan: Plan, series: Series, sites: list[Tile]
+    plan: Plan, series: Series, sites: list[Tile], stop: Stop
 ) -> tuple[str, dict[str, list[float]]]:
     """The reference with the least error on the validation block, mean over leads.
 
@@ -176,14 +174,16 @@ def choose_reference(
         plan: the training.
         series: with fitted parameters.
         sites: rectangles to score on.
+        stop: asked at every step.
     Returns:
         Its name, or the one that was asked for, and every reference's error per lead.
     """
     names = list(reference_classes(series.step_days))
-    errors = reference_errors(series, sites, names, plan.split.validation_steps, plan.horizon)
+    targets = plan.split.validation_steps
+    errors = reference_errors(series, sites, names, targets, plan.horizon, stop)
     table = {name: error.tolist() for name, error in errors.items()}
     if plan.settings.reference != "auto":
-        return find_reference(plan.settings.reference, series.step_days).name, table
+        return plan.settings.reference, table
     finite = {name: float(np.nanmean(e)) for name, e in errors.items() if np.isfinite(e).any()}
     if not finite:
         log.warning("no valid pixel in the validation block: taking persistence unproven")
@@ -191,37 +191,37 @@ def choose_reference(
     return min(finite, key=lambda name: finite[name]), table
 
 
-def _train(
-    plan: Plan, interrupted: Callable[[], bool], deadline: float | None
-) -> tuple[Checkpoint, Outcome]:
-    settings, split = plan.settings, plan.split
-    bare = plan.series
-    sites = choose_sites(bare, split.test, plan.horizon, settings.seed)
-    names = list(reference_classes(bare.step_days))
-    series = bare.with_parameters(fit_references(bare, sites, names, split.validation))
-    reference, errors = choose_reference(plan, series, sites)
-    log.info("reference: %s (validation error %s)", reference, _error_text(errors, reference))
-    loaded = [load_site(series, tile, reference, split.test, plan.horizon) for tile in sites]
-    scale = residual_scale(loaded, split.validation)
-    windows = Windows(loaded, split, plan.lookback, plan.horizon, series.step_days, scale)
+def _train(plan: Plan, stop: Stop) -> tuple[Checkpoint, Outcome]:
+    settings, split, bare = plan.settings, plan.split, plan.series
     config = ModelConfig(
         architecture=settings.model,
-        in_channels=channel_count(len(series.bands)),
-        out_channels=len(series.bands),
+        in_channels=channel_count(len(bare.bands)),
+        out_channels=len(bare.bands),
         hidden=settings.hidden,
         layers=settings.layers,
         kernel=settings.kernel,
         peepholes=settings.peepholes,
     )
+    # Model and reference come first: a wrong setting shows before any long work.
     torch.manual_seed(settings.seed)
     model = build_model(config).to(plan.device)
+    if settings.reference != "auto":
+        find_reference(settings.reference, bare.step_days)
+    sites = choose_sites(bare, split.test, plan.horizon, settings.seed)
+    names = list(reference_classes(bare.step_days))
+    series = bare.with_parameters(fit_references(bare, sites, names, split.validation, stop))
+    reference, errors = choose_reference(plan, series, sites, stop)
+    log.info("reference: %s (validation error %s)", reference, _error_text(errors, reference))
+    loaded = [load_site(series, s, reference, split.test, plan.horizon, stop) for s in sites]
+    scale = residual_scale(loaded, split.validation)
+    windows = Windows(loaded, split, plan.lookback, plan.horizon, series.step_days, scale)
     loop = Loop(model, windows, settings, plan.folder, plan.identity, plan.device)
     with without_denormals():
-        outcome = loop.run(interrupted, deadline)
+        outcome = loop.run(stop)
     result = outcome.calibration
     _say_outcome(outcome, reference)
     cube = series.cube
-    return Checkpoint(
+    checkpoint = Checkpoint(
         config=config,
         bands=series.bands,
         lookback=plan.lookback,
@@ -234,11 +234,12 @@ def _train(
         normaliser=pick_bands(cube.meta["normaliser"], cube.bands, series.bands),
         split=dict(cube.meta["split"]),
         cube=str(cube.meta["fingerprint"]),
-        wkt=cube.grid.wkt,
+        conditions=conditions(cube),
         seed=settings.seed,
         epoch=outcome.epoch,
         scores={"validation_skill": result.skill, "reference_rmse": errors},
-    ), outcome
+    )
+    return checkpoint, outcome
 
 
 def _check_cube(cube: Cube) -> None:
@@ -268,16 +269,23 @@ def _prepare_folder(folder: Path, settings: TrainSettings, cube: Cube) -> str:
     )
     identity = hashlib.sha256(content.encode()).hexdigest()
     path = folder / IDENTITY
-    if path.exists():
-        old = json.loads(path.read_text(encoding="utf-8"))
+    old = _read_identity(path)
+    # A run that was never saved is new: its settings may have been what was wrong.
+    begun = (folder / META).exists() or (folder / LAST).exists()
+    if old is None and begun and not settings.overwrite:
+        raise RunError(
+            f"The run '{settings.run}' is there, but its {IDENTITY} cannot be read.",
+            where=str(path),
+            remedy="Give another name with --run, or --overwrite to replace it.",
+        )
+    if old is not None and begun and not settings.overwrite:
         if old["identity"] == identity:
             return identity
-        if not settings.overwrite:
-            raise RunError(
-                f"The run '{settings.run}' was made with other settings or another cube.",
-                where=_differences(old, decisive, cube),
-                remedy="Give another name with --run, or --overwrite to replace it.",
-            )
+        raise RunError(
+            f"The run '{settings.run}' was made with other settings or another cube.",
+            where=_differences(old, decisive, cube),
+            remedy="Give another name with --run, or --overwrite to replace it.",
+        )
     if folder.exists():
         shutil.rmtree(folder)
     write_json(
@@ -287,7 +295,15 @@ def _prepare_folder(folder: Path, settings: TrainSettings, cube: Cube) -> str:
     return identity
 
 
-def _differences(old: dict[str, object], decisive: dict[str, object], cube: Cube) -> list[str]:
+def _read_identity(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return content if isinstance(content, dict) and "identity" in content else None
+    except (OSError, ValueError):
+        return None
+
+
+def _differences(old: dict[str, Any], decisive: dict[str, object], cube: Cube) -> list[str]:
     before = old["settings"]
     lines = []
     if isinstance(before, dict):
@@ -307,7 +323,10 @@ def _result(run: str, folder: Path, epochs: int) -> TrainResult:
         run=run,
         folder=folder,
         reference=checkpoint.reference,
-        reference_rmse=checkpoint.scores["reference_rmse"],
+        reference_rmse={
+            name: [math.nan if value is None else value for value in errors]
+            for name, errors in checkpoint.scores["reference_rmse"].items()
+        },
         blend=checkpoint.blend,
         skill=float(checkpoint.scores["validation_skill"]),
         epoch=checkpoint.epoch,
@@ -317,7 +336,8 @@ def _result(run: str, folder: Path, epochs: int) -> TrainResult:
 
 def _error_text(errors: dict[str, list[float]], chosen: str) -> str:
     order = [chosen, *(name for name in errors if name != chosen)]
-    return ", ".join(f"{name} {np.nanmean(errors[name]):.3f}" for name in order)
+    means = {name: [v for v in errors[name] if v == v] for name in order}
+    return ", ".join(f"{name} {np.mean(v):.3f}" if v else f"{name} –" for name, v in means.items())
 
 
 def _say_outcome(outcome: Outcome, reference: str) -> None:

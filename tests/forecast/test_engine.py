@@ -10,6 +10,7 @@ from geoforecast.errors import RunError, SettingsError
 from geoforecast.forecast import engine as engine_module
 from geoforecast.forecast.engine import open_engine, pick_device
 from geoforecast.forecast.series import future_times, to_days
+from geoforecast.raster.cube import open_cube, update_meta
 from geoforecast.raster.grid import Tile
 from geoforecast.train import train_model
 
@@ -152,6 +153,44 @@ def test_a_missing_band_is_named(make_project, wave):
     assert "Stack that band again" in str(error.value)
 
 
+def test_other_conditions_are_refused(make_project, wave):
+    project = make_project(wave)
+    train_model(project, **FAST)
+    meta = open_cube(project.cube_path).meta
+    update_meta(project.cube_path, units=["K"])
+    with pytest.raises(RunError, match="trained on a cube of other units") as error:
+        open_engine(project, "default")
+    assert "units: was b0: 1, is now b0: K" in str(error.value)
+    update_meta(project.cube_path, units=meta["units"], settings={"scale": 1000.0})
+    with pytest.raises(RunError, match="of other scale"):
+        open_engine(project, "default")
+
+
+def test_a_passing_zero_is_no_floor(make_project, wave):
+    values = wave - 0.5
+    values[:12] = np.abs(values[:12])
+    values[3, 0, 2, 2] = 0.0
+    values[12:22] += 1.0  # the training block touches 0 once, later steps go below
+    values[22:] = -2.0
+    project = make_project(values)
+    train_model(project, **{**FAST, "epochs": 0}, reference="persistence")
+    engine = open_engine(project, "default")
+    assert engine.statistics[0].minimum == 0
+    assert engine.forecast(engine.cube.grid.whole, 35, [18900.0]).max() == -2.0
+
+
+def test_rain_is_not_forecast_below_zero(make_project):
+    rng = np.random.default_rng(0)
+    rain = np.maximum(rng.standard_normal((20, 1, 16, 16)), 0).astype(np.float32)
+    times = np.datetime64("2020-01-01T00:00") + 5 * np.arange(20)
+    project = make_project(rain, times=times)
+    train_model(project, **FAST)
+    engine = lively(open_engine(project, "default"))
+    for hindcast in engine.hindcasts(engine.cube.grid.whole, engine.split.test_steps):
+        for name, forecast in hindcast.forecasts.items():
+            assert forecast.min() >= 0, name
+
+
 def test_a_missing_run_is_named(make_project, wave):
     with pytest.raises(RunError, match="The run 'nobody' does not exist"):
         open_engine(make_project(wave), "nobody")
@@ -176,6 +215,8 @@ def test_an_absent_device_is_an_error():
     ("times", "expected"),
     [
         (["2020-11-01", "2020-12-01", "2021-01-01"], ["2021-02-01", "2021-03-01"]),
+        (["2020-11-30", "2020-12-31", "2021-01-31"], ["2021-02-28", "2021-03-31"]),
+        (["2021-01-31", "2021-03-31", "2021-05-31"], ["2021-07-31", "2021-09-30"]),
         (["2019-01-01", "2020-01-01", "2021-01-01"], ["2022-01-01", "2023-01-01"]),
         (["2020-01-01", "2020-01-17", "2020-02-02"], ["2020-02-18", "2020-03-05"]),
         (

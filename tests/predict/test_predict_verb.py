@@ -5,7 +5,7 @@ import pytest
 import rasterio
 from rio_cogeo.cogeo import cog_validate
 
-from geoforecast.errors import DateError, InterruptedRunError
+from geoforecast.errors import DateError, InterruptedRunError, SettingsError
 from geoforecast.forecast.engine import open_engine
 from geoforecast.predict import predict_rasters
 from geoforecast.predict.verb import time_name
@@ -83,9 +83,25 @@ def test_a_date_takes_all_of_its_day(make_project, wave):
     assert str(result.init_time) == "2020-05-30T10:30:00"
 
 
-def test_bad_dates_are_errors(project):
-    with pytest.raises(DateError, match="--from is 'yesterday'"):
-        predict_rasters(project, from_="yesterday")
+@pytest.mark.parametrize("text", ["2021-06-28", "20210628", "2021-06-28T00:00", "2021-06"])
+def test_dates_may_be_written_in_several_ways(project, text):
+    assert str(predict_rasters(project, from_=text).init_time) == "2021-06-28T00:00:00"
+
+
+def test_too_many_steps_are_refused(project):
+    with pytest.raises(SettingsError, match="--steps is 100000; the run's horizon is 2"):
+        predict_rasters(project, steps=100000)
+
+
+@pytest.mark.parametrize("text", ["yesterday", "NaT", "now", "202103", "2021-13-01", "20210631"])
+def test_what_is_no_date_is_refused(project, text):
+    with pytest.raises(DateError, match=f"--from is '{text}'"):
+        predict_rasters(project, from_=text)
+
+
+def test_dates_that_cannot_work_are_refused(project):
+    with pytest.raises(DateError, match="lies after the cube's last step, 2021-07-14"):
+        predict_rasters(project, from_="2099-01-01")
     with pytest.raises(DateError, match="needs 3 steps up to it; the cube has 2") as error:
         predict_rasters(project, from_="2020-01-20")
     assert "Give a date from 2020-02-02" in str(error.value)

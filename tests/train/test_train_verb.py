@@ -13,7 +13,9 @@ from geoforecast.errors import (
     SeriesTooShortError,
     SettingsError,
 )
+from geoforecast.forecast.series import make_series
 from geoforecast.raster.cube import open_cube, update_meta
+from geoforecast.train import cache as cache_module
 from geoforecast.train import train_model
 from geoforecast.train.verb import duration_seconds
 
@@ -73,7 +75,8 @@ def test_validation_pixels_do_not_train(make_project, wave):
     assert losses[0] == losses[1]
 
 
-@pytest.mark.parametrize("stop_at", [1, 7, 13])
+# The references take 78 steps first, then each of the three epochs 16.
+@pytest.mark.parametrize("stop_at", [1, 50, 85, 100, 115])
 def test_an_interrupted_run_goes_on_to_the_same_bits(make_project, wave, stop_at):
     whole = make_project(wave, name="whole")
     train_model(whole, **FAST)
@@ -118,6 +121,67 @@ def test_a_time_limit_stops_and_saves(make_project, wave):
     with pytest.raises(InterruptedRunError):
         train_model(project, **FAST, time_limit="0.001s")
     train_model(project, **FAST)  # another limit is the same run
+
+
+def test_stopping_before_the_first_epoch_is_clean(make_project, wave):
+    project = make_project(wave)
+    with pytest.raises(InterruptedRunError, match="nothing is trained yet"):
+        train_model(project, **FAST, interrupted=lambda: True)
+    train_model(project, **FAST)
+
+
+def test_a_wrong_setting_leaves_nothing_behind(make_project, wave):
+    project = make_project(wave)
+    for wrong in ({"kernel": 2}, {"reference": "foo"}):
+        with pytest.raises(SettingsError):
+            train_model(project, **FAST, **wrong)
+    train_model(project, **FAST)  # without --overwrite
+
+
+@pytest.mark.parametrize("name", ["model.json", "model.safetensors", "settings.json"])
+def test_overwrite_mends_a_damaged_run(make_project, wave, name):
+    clean = make_project(wave, name="clean")
+    project = make_project(wave)
+    for each in (clean, project):
+        train_model(each, **FAST)
+    (project.run_dir("default") / name).write_bytes(b"{broken")
+    with pytest.raises(RunError, match=r"--overwrite"):
+        train_model(project, **FAST)
+    train_model(project, **FAST, overwrite=True)
+    assert_same_run(clean, project)
+
+
+def test_a_damaged_last_checkpoint_begins_again(make_project, wave):
+    clean = make_project(wave, name="clean")
+    train_model(clean, **FAST)
+    project = make_project(wave)
+    calls = iter(range(10_000))
+    with pytest.raises(InterruptedRunError, match=r"[12] epochs are saved"):
+        train_model(project, **FAST, interrupted=lambda: next(calls) == 115)
+    path = project.run_dir("default") / "last.pt"
+    path.write_bytes(path.read_bytes()[:200])
+    train_model(project, **FAST)
+    assert_same_run(clean, project)
+
+
+def test_an_overcast_validation_block_is_survived(make_project, wave):
+    wave[22:28] = np.nan
+    result = train_model(make_project(wave), **FAST)
+    assert result.reference == "persistence"
+    assert "–" in result.describe()
+    assert not any(result.blend)
+
+
+def test_sites_of_a_ragged_raster_are_of_one_size(make_project, monkeypatch):
+    monkeypatch.setattr(cache_module, "SITE_PX", 16)
+    monkeypatch.setattr(cache_module, "BUDGET_BYTES", 1_500_000)
+    values = np.random.default_rng(0).random((10, 1, 33, 50)).astype(np.float32)
+    cube = open_cube(make_project(values).cube_path)
+    tiles = cache_module.choose_sites(make_series(cube, cube.bands), 8, 1, 0)
+    assert len(tiles) > 4
+    assert {tile.shape for tile in tiles} == {(16, 16)}
+    assert max(tile.row1 for tile in tiles) <= 33
+    assert max(tile.col1 for tile in tiles) <= 50
 
 
 def test_seeds_differ(make_project, wave):

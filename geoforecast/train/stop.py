@@ -1,0 +1,35 @@
+"""When to stop early: a signal, or the end of the time that was granted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from geoforecast.errors import InterruptedRunError
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Asked at every step of long work.
+
+    Attributes:
+        interrupted: True once a signal has come.
+        deadline: time.monotonic() after which to stop, or None.
+    """
+
+    interrupted: Callable[[], bool]
+    deadline: float | None
+
+    def check(self, saved: str = "nothing is trained yet") -> None:
+        """Go on, or leave.
+
+        Args:
+            saved: what a later run can go on from.
+        Raises:
+            InterruptedRunError: it is time to stop.
+        """
+        if self.interrupted() or (self.deadline is not None and time.monotonic() > self.deadline):
+            raise InterruptedRunError(
+                f"Stopped early; {saved}.", remedy="Run the same command again to go on."
+            )
