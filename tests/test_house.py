@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import geoforecast
+from geoforecast.cli import cli
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "geoforecast"
@@ -153,6 +154,20 @@ def test_what_is_public_has_a_docstring(path: Path) -> None:
         if named and not node.name.startswith("_") and not ast.get_docstring(node):
             missing.append(f"{name_of(path)}:{node.lineno} {node.name}")
     assert missing == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_messages_name_options_that_exist(path: Path) -> None:
+    groups = [cli, *cli.commands.values()]
+    known = {name for group in groups for option in group.params for name in option.opts}
+    known |= {"--help", "--version", "--no"}  # --no-X is any switch's other side
+    texts = [
+        node.value
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    named = {name for text in texts for name in re.findall(r"(?<![-\w])--[a-z]+(?:-[a-z]+)*", text)}
+    assert named - known == set()
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

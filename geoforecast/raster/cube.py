@@ -32,6 +32,9 @@ FORMAT = 1
 CHUNK_STEPS = 8
 CHUNK_PX = 256
 EPOCH_UNITS = "seconds since 1970-01-01 00:00:00"
+MAKE_AGAIN = "Make it again: geoforecast stack FOLDER --overwrite."
+# UDUNITS' spelling where PROJ's differs by more than spaces.
+UNIT_NAMES = {"metre": "m", "unknown": "m"}
 
 
 @dataclass(frozen=True)
@@ -81,11 +84,26 @@ class Cube:
         Returns:
             values (time, band, y, x) in band units, NaN where invalid (class codes: 0);
             valid, same shape, True = usable.
+        Raises:
+            CubeError: a chunk is missing or cannot be decoded.
         """
         rows, cols = (tile or self.grid.whole).slices
-        values = np.asarray(self._values[start:stop, :, rows, cols])
-        valid = np.asarray(self._valid[start:stop, :, rows, cols], dtype=bool)
+        try:
+            values = np.asarray(self._values[start:stop, :, rows, cols])
+            valid = np.asarray(self._valid[start:stop, :, rows, cols], dtype=bool)
+        except (RuntimeError, ValueError, OSError) as error:
+            raise self._damaged(start, stop, f"{type(error).__name__}: {error}") from error
+        # Zarr reads a missing chunk as its fill value, NaN, which is never valid.
+        if values.dtype.kind == "f" and not np.isfinite(values, where=valid, out=~valid).all():
+            raise self._damaged(start, stop, "valid pixels have no value; a chunk is missing")
         return values, valid
+
+    def _damaged(self, start: int, stop: int, reason: str) -> CubeError:
+        return CubeError(
+            f"{self.path} is damaged: steps {start} to {stop - 1} cannot be read.",
+            where=reason,
+            remedy=MAKE_AGAIN,
+        )
 
     def to_xarray(self) -> xarray.Dataset:
         """The cube as a lazily loaded xarray Dataset with its CRS set for rioxarray."""
@@ -232,14 +250,20 @@ def open_cube(path: Path) -> Cube:
             f"There is no cube at {path}.", remedy="Make one first: geoforecast stack FOLDER."
         )
     try:
-        # Any: Zarr types each member as array-or-group and each attribute as any JSON.
-        root: Any = zarr.open_group(path, mode="r")
-        meta: dict[str, Any] = root.attrs["geoforecast"]
-    except (KeyError, FileNotFoundError, ValueError, zarr.errors.BaseZarrError) as error:
-        raise CubeError(
-            f"{path} is not a complete cube.",
-            remedy="Make it again: geoforecast stack FOLDER --overwrite.",
-        ) from error
+        return _opened(path)
+    except (
+        *(KeyError, ValueError, TypeError, AttributeError, RuntimeError),
+        *(FileNotFoundError, NotADirectoryError, zarr.errors.BaseZarrError),
+    ) as error:
+        raise CubeError(f"{path} is not a complete cube.", remedy=MAKE_AGAIN) from error
+
+
+def _opened(path: Path) -> Cube:
+    # Any: Zarr types each member as array-or-group and each attribute as any JSON.
+    root: Any = zarr.open_group(path, mode="r")
+    meta: dict[str, Any] = root.attrs["geoforecast"]
+    if not isinstance(meta["format"], int):
+        raise TypeError(meta["format"])
     if meta["format"] > FORMAT:
         raise CubeError(
             f"{path} was written by a newer geoforecast (cube format {meta['format']}, "
@@ -247,18 +271,23 @@ def open_cube(path: Path) -> Cube:
             remedy="Upgrade: pip install -U geoforecast.",
         )
     mapping = dict(root["spatial_ref"].attrs)
-    transform = Affine(*mapping["geoforecast_transform"])
-    values = root["values"]
-    return Cube(
+    values, valid = root["values"], root["valid"]
+    times = np.asarray(root["time"][:]).astype("datetime64[s]")
+    cube = Cube(
         path=path,
-        times=np.asarray(root["time"][:]).astype("datetime64[s]"),
+        times=times,
         bands=tuple(meta["bands"]),
-        grid=Grid(str(mapping["crs_wkt"]), transform, values.shape[2:]),
+        grid=Grid(
+            str(mapping["crs_wkt"]), Affine(*mapping["geoforecast_transform"]), values.shape[2:]
+        ),
         meta=meta,
         observed=np.asarray(root["observed"][:], dtype=bool),
         _values=values,
-        _valid=root["valid"],
+        _valid=valid,
     )
+    if not cube.shape == values.shape == valid.shape or (np.diff(times.astype(int)) <= 0).any():
+        raise ValueError("arrays and coordinates differ")
+    return cube
 
 
 def update_meta(path: Path, **changes: Any) -> None:
@@ -272,7 +301,17 @@ def _axis_attributes(grid: Grid, axis: str) -> dict[str, str]:
         name = {"x": "longitude", "y": "latitude"}[axis]
         unit = {"x": "degrees_east", "y": "degrees_north"}[axis]
         return {"standard_name": name, "units": unit}
-    return {"standard_name": f"projection_{axis}_coordinate", "units": "m"}
+    return {"standard_name": f"projection_{axis}_coordinate", "units": _unit(grid)}
+
+
+def _unit(grid: Grid) -> str:
+    """The unit of the x and y axes as CF spells it; metres if the CRS names none."""
+    try:
+        axes = pyproj.CRS.from_wkt(grid.wkt).axis_info
+    except CRSError:
+        axes = []
+    name = axes[0].unit_name if axes else "metre"
+    return UNIT_NAMES.get(name, name.replace(" ", "_"))
 
 
 def _grid_mapping(grid: Grid) -> dict[str, Any]:

@@ -119,6 +119,25 @@ def same_crs(wkt_a: str, wkt_b: str) -> bool:
         return False
 
 
+def way_between(target: Grid, source: Grid) -> pyproj.Transformer:
+    """What takes the target's x, y to the source's.
+
+    Raises:
+        GridMismatchError: PROJ knows none, as between planets.
+    """
+    try:
+        return pyproj.Transformer.from_crs(
+            pyproj.CRS.from_wkt(target.wkt), pyproj.CRS.from_wkt(source.wkt), always_xy=True
+        )
+    except (CRSError, ProjError) as error:
+        raise GridMismatchError(
+            "There is no way between two coordinate reference systems.",
+            where=(f"from: {source.describe()}", f"to: {target.describe()}"),
+            remedy="Give the files a known CRS (gdal_edit.py -a_srs EPSG:n FILE), "
+            "or leave them out.",
+        ) from error
+
+
 def sample(
     values: NDArray[Any],
     valid: NDArray[np.bool_],
@@ -172,19 +191,8 @@ class _Forward:
 
     def __init__(self, target: Grid, source: Grid) -> None:
         self.target, self.source = target, source
-        try:
-            crs_to = pyproj.CRS.from_wkt(source.wkt)
-            self.transformer = pyproj.Transformer.from_crs(
-                pyproj.CRS.from_wkt(target.wkt), crs_to, always_xy=True
-            )
-        except (CRSError, ProjError) as error:
-            raise GridMismatchError(
-                "There is no way between two coordinate reference systems.",
-                where=(f"from: {source.describe()}", f"to: {target.describe()}"),
-                remedy="Give the files a known CRS (gdal_edit.py -a_srs EPSG:n FILE), "
-                "or leave them out.",
-            ) from error
-        self.geographic = crs_to.is_geographic
+        self.transformer = way_between(target, source)
+        self.geographic = pyproj.CRS.from_wkt(source.wkt).is_geographic
         left, _, right, _ = source.bounds
         self.middle = (left + right) / 2
         self.inverse = ~source.transform

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from rasterio.warp import calculate_default_transform, transform_bounds
 from geoforecast.errors import GridMismatchError, InputError, SettingsError
 from geoforecast.raster.geotiff import read_header
 from geoforecast.raster.grid import Grid
-from geoforecast.raster.resample import same_crs
+from geoforecast.raster.resample import same_crs, way_between
 from geoforecast.settings import StackSettings
 
 MAX_PIXELS = 2**40
@@ -59,6 +60,24 @@ def target_grid(grids: Sequence[Grid], settings: StackSettings) -> tuple[Grid, s
         grid, text = _settled(grids, settings)
     _check(grid, grids)
     return grid, f"Grid: {grid.describe()} ({text})."
+
+
+def out_of_reach(grids: Sequence[Grid], settings: StackSettings) -> dict[Grid, GridMismatchError]:
+    """Those of some grids that the target's CRS cannot express, and why.
+
+    With --like or --bounds the extent is settled, so that any way between the CRSs will do.
+    """
+    wkt = _like(settings.like).wkt if settings.like else _target_crs(grids, settings.crs)[0]
+    found = {}
+    for grid in dict.fromkeys(grids):
+        try:
+            if not (settings.like or settings.bounds):
+                _bounds_in(grid, wkt)
+            elif not same_crs(grid.wkt, wkt):
+                way_between(replace(grid, wkt=wkt), grid)
+        except GridMismatchError as error:
+            found[grid] = error
+    return found
 
 
 def _like(path: str) -> Grid:

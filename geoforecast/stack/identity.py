@@ -15,6 +15,7 @@ from typing import Any
 from geoforecast.errors import CubeError
 from geoforecast.project import Project, plain
 from geoforecast.raster.cube import FORMAT, Cube, open_cube
+from geoforecast.raster.grid import Tile
 from geoforecast.settings import SplitSettings, StackSettings
 from geoforecast.stack.scenes import SceneFile
 
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 # Settings that do not change what a complete cube holds.
 _NO_CONTENT = ("overwrite", "on_error")
+PROBE_PX = 256  # side of the tile that is read to see whether a cube can be
 
 
 def content_of(
@@ -50,6 +52,19 @@ def digest_of(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def check_place(project: Project) -> None:
+    """Refuse to stack over something that is not a cube.
+
+    Raises:
+        CubeError: a file has the cube's name.
+    """
+    if project.cube_path.exists() and not project.cube_path.is_dir():
+        raise CubeError(
+            f"{project.cube_path} is a file, not a cube.",
+            remedy="Move it away, or use another project with -p.",
+        )
+
+
 def existing_cube(
     project: Project,
     content: Mapping[str, Any],
@@ -62,21 +77,19 @@ def existing_cube(
     Raises:
         CubeError: it is complete but from other files or settings, or from a newer version.
     """
-    if not project.cube_path.exists():
+    if settings.overwrite or not project.cube_path.exists():
         return None
     try:
         cube = open_cube(project.cube_path)
-        cube.read(0, 1)
-    except (CubeError, KeyError, ValueError, OSError) as error:
-        newer = isinstance(error, CubeError) and "newer" in error.what
-        if newer and not settings.overwrite:
+        height, width = cube.grid.shape
+        cube.read(0, 1, Tile(0, min(PROBE_PX, height), 0, min(PROBE_PX, width)))
+    except CubeError as error:
+        if "newer" in error.what:
             raise
         log.warning("The cube at %s is not complete; it is made again.", project.cube_path)
         return None
     if cube.meta.get("fingerprint") == digest_of(content):
         return cube
-    if settings.overwrite:
-        return None
     raise CubeError(
         f"{project.cube_path} was made from other files or settings.",
         where=_differences(project, cube, content, files, hashes),

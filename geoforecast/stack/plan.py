@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from geoforecast.errors import DateError, InputError, SettingsError
+from geoforecast.errors import DateError, InputError, SceneError, SettingsError
 from geoforecast.project import Project
 from geoforecast.raster.grid import Grid
 from geoforecast.samples.split import Split, make_split
 from geoforecast.settings import SplitSettings, StackSettings
 from geoforecast.stack.cadence import parse_cadence
-from geoforecast.stack.grids import MAX_PIXELS, target_grid
+from geoforecast.stack.grids import MAX_PIXELS, out_of_reach, target_grid
 from geoforecast.stack.roles import assign_roles
 from geoforecast.stack.scenes import Problems, SceneFile, find_files, settle_dates
 
@@ -106,6 +106,11 @@ def make_plan(
     scenes = [file for file in dated if file.used and file.role == "data"]
     if not scenes:
         raise _nothing_left(files)
+    strange = _out_of_reach(scenes, settings, problems)
+    problems.settle(len(files))
+    if strange:  # settle everything as if these files were not there
+        excluded = {**excluded, **strange}
+        return make_plan(inputs, settings, split, project=project, jobs=jobs, excluded=excluded)
     collisions = _check_times(scenes, settings)
     grid, grid_text = target_grid([f.header.grid for f in scenes if f.header], settings)
     stamps = np.array(sorted({f.time for f in scenes if f.time is not None}))
@@ -134,6 +139,21 @@ def make_plan(
     )
     _check_size(plan, project)
     return plan
+
+
+def _out_of_reach(
+    scenes: Sequence[SceneFile], settings: StackSettings, problems: Problems
+) -> dict[str, str]:
+    """Key -> reason of scenes that cannot be brought to the target CRS, now problems."""
+    grids = [file.header.grid for file in scenes if file.header]
+    errors = out_of_reach(grids, settings)
+    found = {}
+    for file in scenes:
+        if file.header and (error := errors.get(file.header.grid)):
+            what = f"{file.path} cannot be brought to the target CRS: {error.what}"
+            problems.add(file, SceneError(what, where=error.where, remedy=error.remedy))
+            found[file.key] = what
+    return found
 
 
 def check_settings(settings: StackSettings) -> None:

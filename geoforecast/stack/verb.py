@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geoforecast.errors import InputError
+from geoforecast.errors import InputError, SceneError
 from geoforecast.project import Project, recorded, replacing
 from geoforecast.raster.cube import CubeWriter, open_cube, update_meta
 from geoforecast.raster.grid import Grid
 from geoforecast.samples.normaliser import fit_normaliser, fit_statistics, to_meta
 from geoforecast.settings import SplitSettings, StackSettings
-from geoforecast.stack.identity import content_of, digest_of, existing_cube
+from geoforecast.stack.identity import check_place, content_of, digest_of, existing_cube
 from geoforecast.stack.pixels import rule_for, write_pixels
 from geoforecast.stack.plan import Plan, make_plan
 from geoforecast.stack.scenes import content_hashes, write_scenes_csv
@@ -74,9 +74,10 @@ class StackResult:
 
     def describe(self) -> str:
         """The result as a terminal shows it."""
+        count = "1 band" if len(self.bands) == 1 else f"{len(self.bands)} bands"
         head = (
             f"{self.steps} steps, {self.times[0]} to {self.times[-1]}; "
-            f"{len(self.bands)} bands: {', '.join(self.bands)}."
+            f"{count}: {', '.join(self.bands)}."
         )
         files = f"{self.used} scene files used, {self.masks} masks, {self.skipped} skipped, "
         files += f"{self.quarantined} quarantined."
@@ -114,6 +115,7 @@ def stack_scenes(
         GeoforecastError: any of its kinds; an existing cube is then still there.
     """
     jobs = jobs or granted_cpus()
+    check_place(project)
     if dry_run:
         plan = make_plan(inputs, settings, split, project=project, jobs=jobs, excluded={})
         return _result(project, plan, dry_run=True)
@@ -142,8 +144,9 @@ def _stack(
         if not excluded:
             existing = existing_cube(project, content, settings, plan.files, hashes)
             if existing is not None:
-                excluded = dict(existing.meta["quarantined"])
+                excluded = dict(existing.meta.get("quarantined", {}))
                 if excluded:  # files whose pixels could not be read when the cube was made
+                    _refuse_quarantined(excluded, settings)
                     plan = make_plan(
                         inputs, settings, split, project=project, jobs=jobs, excluded=excluded
                     )
@@ -218,7 +221,6 @@ def _meta(
         "cadence": {"step": settings.cadence or "none", "median_seconds": float(np.median(gaps))},
         "normaliser": None,
         "split": plan.split.to_meta(plan.times),
-        "sensor": "",
         "fingerprint": digest_of(content),
         "settings": content["settings"],
         "sources": {
@@ -234,10 +236,19 @@ def _meta(
     }
 
 
+def _refuse_quarantined(excluded: Mapping[str, str], settings: StackSettings) -> None:
+    """With --on-error fail a cube that was made without some files will not do."""
+    if settings.on_error == "fail":
+        raise SceneError(
+            next(iter(excluded.values())),
+            where=f"{len(excluded)} files were set aside when the cube was made",
+            remedy="Correct these files, or leave them out with --on-error quarantine.",
+        )
+
+
 def _up_to_date(project: Project, plan: Plan, hashes: Mapping[str, str]) -> StackResult:
     log.info("%s is up to date; nothing to do.", project.cube_path)
-    if not project.scenes_path.exists():
-        write_scenes_csv(project.scenes_path, plan.files, hashes)
+    write_scenes_csv(project.scenes_path, plan.files, hashes)
     return _result(project, plan, up_to_date=True)
 
 
@@ -253,7 +264,7 @@ def _result(
         f"Split: {plan.split.validation} steps train, {validation} validate, {test} test.",
     ]
     if plan.collisions:
-        messages.append(f"Merged: several scenes of one band at {plan.collisions} times.")
+        messages.append(f"Merged: several scenes of one band at {_times(plan.collisions)}.")
     invented = int((~plan.observed).sum())
     if invented:
         messages.append(f"Cadence: {invented} steps have no scene and stay empty.")
@@ -289,7 +300,11 @@ def _report(plan: Plan, result: StackResult) -> None:
             result.steps,
         )
     if plan.collisions:
-        log.info("At %d times several scenes of one band were merged.", plan.collisions)
+        log.info("At %s several scenes of one band were merged.", _times(plan.collisions))
+
+
+def _times(count: int) -> str:
+    return "one time" if count == 1 else f"{count} times"
 
 
 def _disk_bytes(path: Path) -> int:

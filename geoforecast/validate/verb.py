@@ -115,7 +115,7 @@ def write_validation(
     """Everything that validate_run writes, as one folder that appears when complete."""
     if len(engine.split.test_steps) == 0:
         raise SeriesTooShortError(
-            "The run has no test steps.", remedy="Add newer scenes, or stack with --resplit."
+            "The run has no test steps.", remedy="Add newer scenes, or stack with a larger --test."
         )
     with replacing(target) as folder:
         maps = folder / "maps"

@@ -342,6 +342,81 @@ def test_incomplete_and_broken_cubes_are_made_again(project, tiny_folder):
         assert open_cube(project.cube_path).grid.shape == (20, 24)
 
 
+def test_a_cube_with_an_unreadable_chunk_is_made_again(project, tiny_folder):
+    stack(project, tiny_folder)
+    (project.cube_path / "values/c/0/0/0/0").write_bytes(b"\xff" * 40)
+    assert not stack(project, tiny_folder).up_to_date
+    assert pixels(project)[2].all()
+
+
+def test_overwrite_makes_an_equal_cube_again(project, tiny_folder):
+    stack(project, tiny_folder)
+    before = project.cube_path.stat().st_ino
+    assert not stack(project, tiny_folder, overwrite=True).up_to_date
+    assert project.cube_path.stat().st_ino != before
+
+
+def test_a_file_in_the_cubes_place_stops_before_any_work(project, tiny_folder):
+    project.root.mkdir()
+    project.cube_path.write_text("mine")
+    for options in ({}, {"overwrite": True}, {"dry_run": True}):
+        with pytest.raises(CubeError, match=r"cube.zarr is a file, not a cube"):
+            stack(project, tiny_folder, **options)
+    assert project.cube_path.read_text() == "mine"
+    assert read_history(project) == []
+
+
+def test_only_one_tile_of_an_old_cube_is_read(project, tiny_folder, monkeypatch):
+    from geoforecast.raster.cube import Cube
+    from geoforecast.stack import identity
+
+    stack(project, tiny_folder)
+    monkeypatch.setattr(identity, "PROBE_PX", 8)
+    seen, read = [], Cube.read
+    monkeypatch.setattr(Cube, "read", lambda *args: seen.append(args[1:]) or read(*args))
+    assert stack(project, tiny_folder).up_to_date
+    assert [(start, stop, tile.shape) for start, stop, tile in seen] == [(0, 1, (8, 8))]
+
+
+def test_scenes_csv_is_always_written(project, tiny_folder):
+    stack(project, tiny_folder)
+    before = project.scenes_path.read_text()
+    project.scenes_path.write_text("path,sha256\n")
+    assert stack(project, tiny_folder).up_to_date
+    assert project.scenes_path.read_text() == before
+
+
+MOON = (
+    'GEOGCS["Moon 2000",DATUM["D_Moon_2000",SPHEROID["Moon_2000_IAU_IAG",1737400,0]],'
+    'PRIMEM["Greenwich",0],UNIT["Decimal_Degree",0.0174532925199433]]'
+)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"res": (10.0,), "bounds": (5e5, 5.1998e6, 500240, 5.2e6)}]
+)
+def test_a_scene_of_another_planet(project, tiny_folder, write_tif, options):
+    bad = write_tif(
+        tiny_folder / f"ndvi_{day(20)}.tif",
+        np.ones((4, 4), np.float32),
+        crs=MOON,
+        transform=Affine(1, 0, 10, 0, -1, 50),
+    )
+    with pytest.raises(SceneError, match=f"{bad.name} cannot be brought to the target CRS"):
+        stack(project, tiny_folder, **options)
+    result = stack(project, tiny_folder, on_error="quarantine", **options)
+    assert (result.steps, result.quarantined, result.used) == (12, 1, 12)
+    assert "cannot be brought" in project.scenes_path.read_text()
+    assert stack(project, tiny_folder, on_error="quarantine", **options).up_to_date
+
+
+def test_one_band_and_one_time_are_said_in_the_singular(project, tiny_folder, write_tif):
+    write_tif(tiny_folder / f"b/ndvi_{day(0)}.tif", np.ones((20, 24), np.float32))
+    text = stack(project, tiny_folder).describe()
+    assert "; 1 band: ndvi." in text
+    assert "at one time." in text
+
+
 def test_cube_from_a_newer_version(project, tiny_folder):
     stack(project, tiny_folder)
     update_meta(project.cube_path, format=99)
@@ -384,6 +459,8 @@ def test_undecodable_pixels(tmp_path, write_tif, jobs):
     again = stack(project, tmp_path / "in", on_error="quarantine", jobs=jobs)
     assert again.up_to_date
     assert (again.steps, again.quarantined) == (9, 1)
+    with pytest.raises(SceneError, match=r"20200305.tif has pixels that cannot be decoded"):
+        stack(project, tmp_path / "in", jobs=jobs)  # fatal as asked, up to date or not
     # The cube is as if the file had never been there.
     bad.unlink()
     other = Project(tmp_path / "other")

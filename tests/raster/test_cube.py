@@ -1,0 +1,95 @@
+"""The cube: damage is told, not read; units of its axes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+from rasterio.crs import CRS
+
+from geoforecast.errors import CubeError
+from geoforecast.raster.cube import CubeWriter, open_cube
+
+
+@pytest.fixture
+def store(make_project):
+    """A cube of 12 steps of 4 x 5 pixels, one of them invalid."""
+    values = np.ones((12, 1, 4, 5), np.float32)
+    values[3, 0, 1, 2] = np.nan
+    return make_project(values, normalise="none").cube_path
+
+
+def test_a_whole_cube_is_read(store):
+    values, valid = open_cube(store).read(0, 12)
+    assert (~valid).sum() == 1
+    assert np.isnan(values[3, 0, 1, 2])
+
+
+def test_a_missing_chunk_is_damage(store):
+    (store / "values/c/1/0/0/0").unlink()
+    cube = open_cube(store)
+    cube.read(0, 8)  # the first chunk is whole
+    with pytest.raises(CubeError, match="is damaged: steps 8 to 11") as caught:
+        cube.read(8, 12)
+    assert "a chunk is missing" in str(caught.value)
+    assert "stack FOLDER --overwrite" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["values", "valid"])
+@pytest.mark.parametrize("content", [b"", b"\xff" * 40])
+def test_a_chunk_that_cannot_be_decoded_is_damage(store, name, content):
+    (store / name / "c/0/0/0/0").write_bytes(content)
+    with pytest.raises(CubeError, match="is damaged: steps 0 to 0") as caught:
+        open_cube(store).read(0, 1)
+    assert "stack FOLDER --overwrite" in str(caught.value)
+
+
+def change_meta(store, **changes):
+    path = store / "zarr.json"
+    content = json.loads(path.read_text())
+    content["attributes"]["geoforecast"].update(changes)
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda store: (store / "zarr.json").write_text("null"),
+        lambda store: (store / "zarr.json").write_text("{half"),
+        lambda store: change_meta(store, format="1"),
+        lambda store: change_meta(store, format=None),
+        lambda store: change_meta(store, bands=7),
+        lambda store: shutil.rmtree(store / "values"),
+        lambda store: shutil.rmtree(store / "valid"),
+        lambda store: shutil.rmtree(store / "spatial_ref"),
+        lambda store: (store / "values/zarr.json").write_bytes((store / "zarr.json").read_bytes()),
+        lambda store: (store / "time/c/0").unlink(),  # all times become 1970
+        lambda store: (store / "time/c/0").write_bytes(b"\xff" * 40),
+        lambda store: shutil.rmtree(store) or store.write_text("a file"),
+    ],
+)
+def test_what_is_not_a_complete_cube_says_so(store, damage):
+    damage(store)
+    with pytest.raises(CubeError, match="is not a complete cube") as caught:
+        open_cube(store)
+    assert "stack FOLDER --overwrite" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("epsg", "unit"),
+    [(32633, "m"), (2263, "US_survey_foot"), (27493, "m"), (4326, "degrees_east")],
+)
+def test_the_axes_have_the_unit_of_the_crs(make_project, tmp_path, epsg, unit):
+    template = open_cube(make_project(np.ones((12, 1, 4, 5), np.float32)).cube_path)
+    writer = CubeWriter(
+        tmp_path / "other.zarr",
+        times=template.times,
+        bands=["a"],
+        grid=dataclasses.replace(template.grid, wkt=CRS.from_epsg(epsg).to_wkt()),
+        dtype="float32",
+        observed=template.observed,
+    )
+    assert writer._root["x"].attrs["units"] == unit
