@@ -24,11 +24,13 @@ from filelock import FileLock, Timeout
 
 from geoforecast import __version__
 from geoforecast.errors import ProjectError, SettingsError
-from geoforecast.settings import read_settings_file, resolve_settings
+from geoforecast.settings import InputSettings, read_settings_file, resolve_settings
 
 SETTINGS_FILE = "geoforecast.toml"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 OLD_NAME = re.compile(r"\.(?P<stem>.+)-old-[0-9a-f]{8}(?P<suffix>\.[^.]*)?")
+WRITING_NAME = re.compile(r"\..+-writing-[0-9a-f]{8}(\.[^.]*)?")
+PLACES = ("runs", "forecasts", "validation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,13 +70,17 @@ class Project:
 
     def settings(self, section: str, **given: Any) -> Any:
         """The settings of one section; see settings.resolve_settings."""
-        return resolve_settings(section, given, file_values=read_settings_file(self.settings_path))
+        values = read_settings_file(self.settings_path)
+        settings = resolve_settings(section, given, file_values=values)
+        if hasattr(settings, "run"):
+            checked_name(settings.run)
+        return settings
 
     def inputs(self) -> tuple[str, ...]:
         """`inputs` of [stack] in geoforecast.toml, relative to the project directory."""
-        raw = read_settings_file(self.settings_path).get("stack", {}).get("inputs", ())
-        items = (raw,) if isinstance(raw, str) else tuple(raw)
-        return tuple(str(self.root / item) for item in items)
+        values = read_settings_file(self.settings_path)
+        found = resolve_settings("stack", {}, file_values=values, cls=InputSettings)
+        return tuple(str(self.root / os.path.expanduser(item)) for item in found.inputs)  # noqa: PTH111  leaves ~nobody as it is
 
     def ensure_writable(self) -> None:
         """Create the directory if needed and prove that it can be written to.
@@ -97,13 +103,14 @@ class Project:
     def lock(self, *, create: bool = False) -> Iterator[None]:
         """Hold the project alone while something in it changes.
 
-        Directory swaps that a killed command left half done are ended first: whoever holds
-        the lock knows that nobody is in the middle of one.
+        Directory swaps that a killed command left half done are ended first, and what it had
+        half written is removed: whoever holds the lock knows that nobody is writing.
 
         Args:
             create: make the directory if it is not there.
         Raises:
-            ProjectError: another command holds it, it is not there, or is read-only.
+            ProjectError: another command holds it, it is not there, is read-only, or holds a
+                file in a folder's place.
         """
         if not create and not self.root.is_dir():
             raise ProjectError(
@@ -120,12 +127,26 @@ class Project:
                 remedy="Wait for it to end, or use another project with -p.",
             ) from error
         try:
-            for pattern in (".*-old-*", "validation/.*-old-*", "forecasts/*/.*-old-*"):
-                for old in sorted(self.root.glob(pattern)):
-                    recover(old)
+            self._tidy()
             yield
         finally:
             lock.release()
+
+    def _tidy(self) -> None:
+        """End half-done swaps and remove half-written files, with the lock held."""
+        for name in PLACES:
+            place = self.root / name
+            if place.exists() and not place.is_dir():
+                raise ProjectError(
+                    f"{place} is a file where geoforecast keeps a folder.",
+                    remedy="Move it away, or use another project with -p.",
+                )
+        for folder in (".", *PLACES, *(f"{name}/*" for name in PLACES)):
+            for old in sorted(self.root.glob(f"{folder}/.*-old-*")):
+                recover(old)
+            for leftover in sorted(self.root.glob(f"{folder}/.*-writing-*")):
+                if WRITING_NAME.fullmatch(leftover.name):
+                    _remove(leftover)
 
 
 def open_project(path: str | os.PathLike[str] | None = None) -> Project:
@@ -268,13 +289,16 @@ def recorded(project: Project, command: str, settings: Any) -> Iterator[dict[str
 
 
 def read_history(project: Project) -> list[dict[str, Any]]:
-    """The entries of history.jsonl, oldest first; a line cut short by a kill is left out."""
-    if not project.history_path.exists():
+    """The entries of history.jsonl, oldest first; lines that are damaged are left out."""
+    if not project.history_path.is_file():
         return []
     entries = []
-    for line in project.history_path.read_text(encoding="utf-8").splitlines():
-        with contextlib.suppress(json.JSONDecodeError):
-            entries.append(json.loads(line))
+    text = project.history_path.read_text(encoding="utf-8", errors="replace")
+    for line in text.splitlines():
+        with contextlib.suppress(json.JSONDecodeError, RecursionError):
+            entry = json.loads(line)
+            if isinstance(entry, dict):
+                entries.append(entry)
     return entries
 
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import tomllib
-import types
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from geoforecast.errors import SettingsError, did_you_mean
+from geoforecast.values import convert
 
 VARIABLE_PREFIX = "GEOFORECAST_"
 
@@ -31,6 +31,8 @@ def setting(
     flags: tuple[str, ...] = (),
     metavar: str | None = None,
     minimum: float | None = None,
+    above: float | None = None,
+    finite: bool = True,
 ) -> Any:
     """A dataclass field that also describes its command-line option.
 
@@ -41,6 +43,8 @@ def setting(
         flags: further spellings of the option, such as ``("-r",)``.
         metavar: how the value is named in `--help`.
         minimum: the smallest accepted number.
+        above: what a number must exceed.
+        finite: whether infinity and NaN are refused.
     """
     metadata = {
         "help": help,
@@ -48,6 +52,8 @@ def setting(
         "flags": flags,
         "metavar": metavar,
         "minimum": minimum,
+        "above": above,
+        "finite": finite,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -80,7 +86,7 @@ class StackSettings:
     scale: float | None = setting(None, "physical = raw * scale + offset; overrides the tags")
     offset: float | None = setting(None, "see --scale; overrides the tags")
     nodata: float | None = setting(
-        None, "raw value that means no data; overrides the tags (`nan` for none)"
+        None, "raw value that means no data; overrides the tags (`nan` for none)", finite=False
     )
     crs: str = setting("", "target CRS; default: the commonest one", flags=("--dst-crs",))
     res: tuple[float, ...] = setting(
@@ -88,6 +94,7 @@ class StackSettings:
         "target pixel size in CRS units, one number or x,y; default: the median",
         flags=("-r",),
         metavar="RES",
+        above=0,
     )
     bounds: tuple[float, ...] = setting(
         (),
@@ -131,7 +138,14 @@ class StackSettings:
         "a file that cannot be used stops the stack, or is set aside and listed in scenes.csv",
         choices=("fail", "quarantine"),
     )
-    overwrite: bool = setting(False, "replace a cube that was made with other settings or files")
+    overwrite: bool = setting(False, "make the cube again, whatever is there")
+
+
+@dataclasses.dataclass(frozen=True)
+class InputSettings:
+    """What is stacked when the line names no folder: a key of section [stack] too."""
+
+    inputs: tuple[Path, ...] = setting((), "folders and files of scenes, relative to the project")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,11 +189,13 @@ class TrainSettings:
     layers: int = setting(2, "recurrent layers", minimum=1)
     kernel: int = setting(3, "odd kernel size in pixels", minimum=1)
     peepholes: bool = setting(False, "let ConvLSTM gates see the cell state")
-    lr: float = setting(3e-3, "peak learning rate", minimum=0)
+    lr: float = setting(3e-3, "peak learning rate", above=0)
     batch_size: int = setting(8, "samples a step", minimum=1)
     patch: int = setting(32, "side of the training crops in pixels", minimum=4, metavar="PIXELS")
     seed: int = setting(0, "seed of every random draw", minimum=0)
-    patience: int = setting(12, "epochs without a better validation score before stopping")
+    patience: int = setting(
+        12, "epochs without a better validation score before stopping", minimum=1
+    )
     device: str = setting(
         "auto", "where tensors live", choices=("auto", "cpu", "cuda", "mps"), metavar=None
     )
@@ -188,7 +204,7 @@ class TrainSettings:
         "stop cleanly after this long, such as 50min or 3h, and exit 75; running again goes on",
         metavar="TIME",
     )
-    overwrite: bool = setting(False, "discard a run of this name that had other settings")
+    overwrite: bool = setting(False, "train again, whatever is there")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,8 +277,7 @@ def read_settings_file(path: Path) -> dict[str, dict[str, Any]]:
         section: {toml_key(field.name) for field in dataclasses.fields(cls)}
         for section, cls in SECTIONS.items()
     }
-    # `inputs` is where `geoforecast run` finds the scenes.
-    known["stack"].add("inputs")
+    known["stack"] |= {field.name for field in dataclasses.fields(InputSettings)}
     result: dict[str, dict[str, Any]] = {}
     for section, values in document.items():
         if section not in known:
@@ -290,6 +305,7 @@ def resolve_settings(
     *,
     file_values: Mapping[str, Mapping[str, Any]],
     environ: Mapping[str, str] | None = None,
+    cls: type | None = None,
 ) -> Any:
     """One section's settings from flags, variables, the file and defaults.
 
@@ -298,12 +314,13 @@ def resolve_settings(
         given: field name -> value from flags or Python arguments; None means not given.
         file_values: what read_settings_file returned.
         environ: the environment; default os.environ.
+        cls: the dataclass of these settings; default the section's own.
     Returns:
-        An instance of the section's dataclass.
+        An instance of that dataclass.
     Raises:
         SettingsError: an unknown name, or a value of the wrong type or range.
     """
-    cls = SECTIONS[section]
+    cls = cls or SECTIONS[section]
     environ = os.environ if environ is None else environ
     fields = {field.name: field for field in dataclasses.fields(cls)}
     for name in given:
@@ -326,66 +343,3 @@ def resolve_settings(
             continue
         values[name] = convert(raw, hints[name], field, source)
     return cls(**values)
-
-
-def convert(raw: Any, hint: Any, field: dataclasses.Field[Any], source: str) -> Any:
-    """A raw value as the type that a setting declares.
-
-    Args:
-        raw: text, or a TOML or Python value.
-        hint: the declared type.
-        field: the setting, for its choices and minimum.
-        source: where the value came from, for the message.
-    Raises:
-        SettingsError: the value does not fit.
-    """
-    try:
-        value = _as_type(raw, hint)
-    except (TypeError, ValueError) as error:
-        raise SettingsError(f"{source} is {raw!r}.", remedy=f"Give {_type_name(hint)}.") from error
-    choices = field.metadata["choices"]
-    if choices and value not in choices:
-        raise SettingsError(f"{source} is {value!r}.", remedy=did_you_mean(str(value), choices))
-    minimum = field.metadata["minimum"]
-    if minimum is not None and value < minimum:
-        raise SettingsError(f"{source} is {value}.", remedy=f"Give {minimum} or more.")
-    return value
-
-
-def _as_type(raw: Any, hint: Any) -> Any:
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):
-        inner = next(arg for arg in args if arg is not type(None))
-        return None if raw is None else _as_type(raw, inner)
-    if origin is tuple:
-        parts: Iterable[Any]
-        if isinstance(raw, str):
-            parts = [part.strip() for part in raw.split(",") if part.strip()]
-        elif isinstance(raw, Iterable):
-            parts = raw
-        else:
-            parts = [raw]
-        return tuple(_as_type(part, args[0]) for part in parts)
-    if hint is bool:
-        if isinstance(raw, bool):
-            return raw
-        if isinstance(raw, str) and raw.lower() in ("1", "true", "yes", "on"):
-            return True
-        if isinstance(raw, str) and raw.lower() in ("0", "false", "no", "off", ""):
-            return False
-        raise ValueError(raw)
-    if isinstance(raw, bool):
-        raise TypeError(raw)
-    if hint is int and isinstance(raw, float) and not raw.is_integer():
-        raise ValueError(raw)
-    return hint(raw)
-
-
-def _type_name(hint: Any) -> str:
-    if typing.get_origin(hint) is tuple:
-        return f"a comma-separated list, each {_type_name(typing.get_args(hint)[0])}"
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-    for kind, name in names.items():
-        if hint is kind or kind in typing.get_args(hint):
-            return name
-    return str(hint)

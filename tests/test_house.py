@@ -19,13 +19,14 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "geoforecast"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-GROUND = {"errors", "settings", "system"}
+GROUND = {"errors", "values", "settings", "system"}
 VERBS = {"stack", "train", "predict", "validate"}
 ENGINE_PARTS = {"samples", "references", "models"}
 # Room -> the rooms it may import, besides itself and the package's own __init__.
 MAY_IMPORT = {
     "errors": set(),
-    "settings": {"errors"},
+    "values": {"errors"},
+    "settings": {"errors", "values"},
     "system": {"errors", "settings"},
     "project": GROUND,
     "raster": GROUND | {"project"},

@@ -182,6 +182,27 @@ def test_the_lock_recovers_every_folder_that_is_swapped(tmp_path: Path, place: s
     assert not old.exists()
 
 
+@pytest.mark.parametrize("place", [".", "runs/a", "validation", "forecasts/default"])
+def test_the_lock_sweeps_what_was_half_written(tmp_path: Path, place: str) -> None:
+    folder = tmp_path / place
+    fill(folder / ".cube-writing-0123abcd.zarr", "half")
+    (folder / ".last-writing-0123abcd.pt").write_text("half")
+    (folder / ".my-writing-notes").write_text("mine")
+    with Project(tmp_path).lock():
+        pass
+    assert [name for name in names(folder) if "writing" in name] == [".my-writing-notes"]
+
+
+@pytest.mark.parametrize("name", ["runs", "forecasts", "validation"])
+def test_a_file_in_a_folders_place_is_an_error(project: Project, name: str) -> None:
+    (project.root / name).touch()
+    with pytest.raises(ProjectError, match=f"{name} is a file where"), project.lock():
+        pass
+    (project.root / name).unlink()
+    with project.lock():  # the refusal freed it
+        pass
+
+
 def test_a_project_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     with (
         pytest.raises(ProjectError, match="There is no project at"),
@@ -320,6 +341,14 @@ def test_a_line_cut_short_costs_only_itself(project: Project) -> None:
     assert len(project.history_path.read_text().splitlines()) == 4
 
 
+def test_lines_that_are_no_entries_are_left_out(project: Project) -> None:
+    with recorded(project, "stack", {}):
+        pass
+    with project.history_path.open("ab") as stream:
+        stream.write(b'null\n3\n["a"]\n\xff\xfe\n{"command": "\xff"}\n')
+    assert [entry["command"] for entry in read_history(project)] == ["stack", "\ufffd"]
+
+
 def test_no_history_is_an_empty_one(project: Project) -> None:
     assert read_history(project) == []
 
@@ -374,3 +403,30 @@ def test_settings_and_inputs_come_from_the_project_file(
     assert project.settings("train").epochs == 3
     assert project.settings("train", epochs=5).epochs == 5
     assert project.inputs() == (str(project.root / "a"), "/b")
+
+
+def test_inputs_are_a_setting_like_others(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    for text, expected in (
+        ("'a'", (str(project.root / "a"),)),
+        ("['~/scenes', '../b']", ("/home/somebody/scenes", str(project.root / "../b"))),
+    ):
+        project.settings_path.write_text(f"[stack]\ninputs = {text}\n")
+        assert project.inputs() == expected
+    monkeypatch.setenv("GEOFORECAST_STACK_INPUTS", "c,/d")
+    assert project.inputs() == (str(project.root / "c"), "/d")
+
+
+@pytest.mark.parametrize("raw", ["3", "[1]", "1.5", "true", "{a = 1}", "2020-01-01"])
+def test_inputs_are_paths(project: Project, raw: str) -> None:
+    project.settings_path.write_text(f"[stack]\ninputs = {raw}\n")
+    with pytest.raises(SettingsError, match=r"\[stack\] inputs is .*\n.*each a path"):
+        project.inputs()
+
+
+def test_the_name_of_a_run_is_checked_with_the_settings(project: Project) -> None:
+    for section in ("train", "predict", "validate"):
+        with pytest.raises(SettingsError, match=r"'a/b' cannot be a name"):
+            project.settings(section, run="a/b")

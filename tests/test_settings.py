@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
+import math
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +174,78 @@ def test_every_setting_has_help_and_a_default_that_passes_its_own_checks(section
         if field.default is not None:
             value = getattr(resolve(section, given={field.name: field.default}), field.name)
             assert value == field.default
+
+
+@pytest.mark.parametrize("word", ["nan", "inf", "-inf", "1e999"])
+@pytest.mark.parametrize(
+    ("section", "name"),
+    [
+        ("stack", "scale"),
+        ("stack", "offset"),
+        ("stack", "res"),
+        ("stack", "bounds"),
+        ("split", "test"),
+        ("split", "validation"),
+        ("train", "lr"),
+    ],
+)
+def test_a_number_must_be_finite(section: str, name: str, word: str) -> None:
+    with pytest.raises(SettingsError, match=r"Give a finite number\."):
+        resolve(section, given={name: word})
+
+
+def test_only_nodata_may_be_nan() -> None:
+    assert math.isnan(resolve("stack", given={"nodata": "nan"}).nodata)
+    open_ended = [
+        field.name
+        for cls in SECTIONS.values()
+        for field in dataclasses.fields(cls)
+        if not field.metadata["finite"]
+    ]
+    assert open_ended == ["nodata"]
+
+
+@pytest.mark.parametrize(("section", "name"), [("train", "lr"), ("stack", "res")])
+@pytest.mark.parametrize("raw", ["0", "-1"])
+def test_a_number_that_must_be_above_zero(section: str, name: str, raw: str) -> None:
+    with pytest.raises(SettingsError, match=r"Give more than 0\."):
+        resolve(section, given={name: raw})
+
+
+def test_every_item_of_a_list_is_bounded() -> None:
+    with pytest.raises(SettingsError, match=r"stack --res is 0.0\.\nGive more than 0\."):
+        resolve("stack", given={"res": "10,0"})
+
+
+def test_patience_is_at_least_one() -> None:
+    with pytest.raises(SettingsError, match=r"Give 1 or more\."):
+        resolve("train", given={"patience": 0})
+
+
+@pytest.mark.parametrize("raw", [5, 1.5, ["a"], {"a": 1}, True])
+@pytest.mark.parametrize(("section", "name"), [("train", "run"), ("stack", "mask")])
+def test_text_is_text(section: str, name: str, raw: Any) -> None:
+    with pytest.raises(SettingsError, match=r"Give text\."):
+        resolve(section, file={section: {name: raw}})
+
+
+@pytest.mark.parametrize("raw", [{"B04": 1}, [1.5], [["B04"]], True])
+def test_a_list_of_text_holds_text(raw: Any) -> None:
+    with pytest.raises(SettingsError, match="each text"):
+        resolve("stack", file={"stack": {"bands": raw}})
+
+
+def test_bands_may_be_numbered_and_dates_unquoted() -> None:
+    assert resolve("stack", file={"stack": {"bands": [1, 2]}}).bands == ("1", "2")
+    file = {"predict": {"from": dt.date(2020, 1, 2)}}
+    assert resolve("predict", file=file).from_ == "2020-01-02"
+    assert resolve("stack", given={"like": Path("a.tif")}).like == "a.tif"
+
+
+def test_overwrite_says_that_it_overwrites() -> None:
+    for cls, text in ((StackSettings, "make the cube again"), (TrainSettings, "train again")):
+        (field,) = (f for f in dataclasses.fields(cls) if f.name == "overwrite")
+        assert field.metadata["help"] == f"{text}, whatever is there"
 
 
 # ---- unknown names --------------------------------------------------------------------------

@@ -1,0 +1,104 @@
+"""From text, TOML or Python values to the types that settings declare."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import math
+import os
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from geoforecast.errors import SettingsError, did_you_mean
+
+
+def convert(raw: Any, hint: Any, field: dataclasses.Field[Any], source: str) -> Any:
+    """A raw value as the type that a setting declares.
+
+    Args:
+        raw: text, or a TOML or Python value.
+        hint: the declared type.
+        field: the setting, for its choices and bounds.
+        source: where the value came from, for the message.
+    Raises:
+        SettingsError: the value does not fit.
+    """
+    try:
+        value = _as_type(raw, hint)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise SettingsError(f"{source} is {raw!r}.", remedy=f"Give {_type_name(hint)}.") from error
+    choices = field.metadata["choices"]
+    if choices and value not in choices:
+        raise SettingsError(f"{source} is {value!r}.", remedy=did_you_mean(str(value), choices))
+    for number in value if isinstance(value, tuple) else (value,):
+        remedy = _out_of_bounds(number, field.metadata)
+        if remedy:
+            raise SettingsError(f"{source} is {number}.", remedy=remedy)
+    return value
+
+
+def _out_of_bounds(value: Any, bounds: Mapping[str, Any]) -> str:
+    """What to give instead of a number that is out of a setting's bounds, or nothing."""
+    if isinstance(value, float) and bounds["finite"] and not math.isfinite(value):
+        return "Give a finite number."
+    if bounds["minimum"] is not None and value < bounds["minimum"]:
+        return f"Give {bounds['minimum']} or more."
+    if bounds["above"] is not None and value <= bounds["above"]:
+        return f"Give more than {bounds['above']}."
+    return ""
+
+
+def _as_type(raw: Any, hint: Any) -> Any:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        inner = next(arg for arg in args if arg is not type(None))
+        return None if raw is None else _as_type(raw, inner)
+    if origin is tuple:
+        return tuple(_as_type(part, args[0]) for part in _parts(raw, args[0]))
+    if hint is bool:
+        return _as_bool(raw)
+    if isinstance(raw, bool):
+        raise TypeError(raw)
+    if hint is str:
+        # TOML has dates of its own, and Python callers have paths; numbers are a slip.
+        if not isinstance(raw, (str, os.PathLike, dt.date)):
+            raise TypeError(raw)
+        return str(raw)
+    if hint is int and isinstance(raw, float) and not raw.is_integer():
+        raise ValueError(raw)
+    return hint(raw)
+
+
+def _parts(raw: Any, item: Any) -> Iterable[Any]:
+    """The items of comma-separated text, of an array, or of one bare value."""
+    if isinstance(raw, str):
+        return [part.strip() for part in raw.split(",") if part.strip()]
+    if isinstance(raw, Mapping):
+        raise TypeError(raw)
+    parts = list(raw) if isinstance(raw, Iterable) else [raw]
+    # Bands may be numbered: `bands = [1, 2]`.
+    return [str(p) if item is str and type(p) is int else p for p in parts]
+
+
+def _as_bool(raw: Any) -> bool:
+    if isinstance(raw, bool):
+        return raw
+    if isinstance(raw, str) and raw.lower() in ("1", "true", "yes", "on"):
+        return True
+    if isinstance(raw, str) and raw.lower() in ("0", "false", "no", "off", ""):
+        return False
+    raise ValueError(raw)
+
+
+def _type_name(hint: Any) -> str:
+    if typing.get_origin(hint) is tuple:
+        return f"a comma-separated list, each {_type_name(typing.get_args(hint)[0])}"
+    names = {int: "a whole number", float: "a number", bool: "true or false"}
+    names |= {str: "text", Path: "a path"}
+    for kind, name in names.items():
+        if hint is kind or kind in typing.get_args(hint):
+            return name
+    return str(hint)
