@@ -23,6 +23,7 @@ from geoforecast.errors import (
     InterruptedRunError,
     SettingsError,
     did_you_mean,
+    from_system,
 )
 from geoforecast.project import Project, open_project, plain
 from geoforecast.settings import SECTIONS, toml_key
@@ -42,7 +43,7 @@ class VerbChain(click.Group):
         return click.Command.parse_args(self, ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with exit_codes(ctx):
+        with exit_codes(ctx), Signals() as signals:
             segments = self.segments(ctx.args)
             if not segments:
                 raise SettingsError("No verb is given.", remedy="See geoforecast --help.")
@@ -54,8 +55,11 @@ class VerbChain(click.Group):
             project = open_project(shared["project"])
             calls = [prepare(verb, project) for verb in contexts]
             for call in calls:
-                result, text = call()
-                click.echo(json.dumps(plain(result)) if shared["as_json"] else text)
+                done = call(signals)
+                signals.check()
+                click.echo(json.dumps(plain(done.result)) if shared["as_json"] else done.text)
+                if done.exit_code:
+                    ctx.exit(done.exit_code)
 
     def segments(self, args: Sequence[str]) -> list[list[str]]:
         """Cut a line into verbs: a verb's name begins the next one, unless it is a value."""
@@ -79,10 +83,8 @@ class VerbChain(click.Group):
 
 def takes_value(command: click.Command, token: str) -> bool:
     """Whether an option stands here whose value is the next word."""
-    for parameter in command.params:
-        if isinstance(parameter, click.Option) and token in parameter.opts:
-            return not parameter.is_flag and not parameter.count
-    return False
+    options = (option for option in command.params if isinstance(option, click.Option))
+    return any(token in o.opts and not o.is_flag and not o.count for o in options)
 
 
 @contextlib.contextmanager
@@ -90,9 +92,12 @@ def exit_codes(ctx: click.Context) -> Iterator[None]:
     """Turn the errors of geoforecast into a message on stderr and an exit code."""
     try:
         yield
-    except GeoforecastError as error:
-        click.echo(f"Error: {error}", err=True)
-        ctx.exit(error.exit_code)
+    except BrokenPipeError:
+        raise  # whoever reads has enough: click ends quietly
+    except (GeoforecastError, OSError) as error:
+        known = from_system(error) if isinstance(error, OSError) else error
+        click.echo(f"Error: {known}", err=True)
+        ctx.exit(known.exit_code)
     except KeyboardInterrupt:
         click.echo("Stopped. Run the same command again to go on.", err=True)
         ctx.exit(InterruptedRunError.exit_code)
@@ -166,8 +171,7 @@ def _option(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     dest = f"{section}__{field.name}"
     name = f"--{toml_key(field.name).replace('_', '-')}"
-    text = field.metadata["help"]
-    text = text[0].upper() + text[1:]
+    text = field.metadata["help"][:1].upper() + field.metadata["help"][1:]
     if hint is bool:
         return click.option(f"{name}/--no-{name[2:]}", dest, default=None, help=f"{text}.")
     choices = field.metadata["choices"]
@@ -182,7 +186,15 @@ def _option(
     )
 
 
-Call = Callable[[], tuple[Any, str]]
+class Done(typing.NamedTuple):
+    """What a verb found, for --json and for people, and the exit code that goes with it."""
+
+    result: Any
+    text: str
+    exit_code: int = 0
+
+
+Call = Callable[[Signals], Done]
 
 
 def prepare(context: click.Context, project: Project) -> Call:
@@ -242,14 +254,14 @@ def stack(inputs: tuple[str, ...], jobs: int | None, dry_run: bool, **options: A
                 "geoforecast.toml.",
             )
 
-        def call() -> tuple[Any, str]:
+        def call(_: Signals) -> Done:
             from geoforecast.stack import stack_scenes
 
-            with Signals(at_once=True), progress_bar("stack") as progress:
+            with progress_bar("stack") as progress:
                 result = stack_scenes(
                     project, chosen, settings, split, jobs=jobs, dry_run=dry_run, progress=progress
                 )
-            return result, result.describe()
+            return Done(result, result.describe())
 
         return call
 
@@ -265,12 +277,12 @@ def train(**options: Any) -> Any:
     def bind(project: Project) -> Call:
         settings = project.settings("train", **_given(options, "train"))
 
-        def call() -> tuple[Any, str]:
+        def call(signals: Signals) -> Done:
             from geoforecast.train import train_model
 
-            with Signals() as interrupted:
+            with signals.later() as interrupted:
                 result = train_model(project, settings, interrupted=interrupted)
-            return result, result.describe()
+            return Done(result, result.describe())
 
         return call
 
@@ -286,12 +298,12 @@ def predict(**options: Any) -> Any:
     def bind(project: Project) -> Call:
         settings = project.settings("predict", **_given(options, "predict"))
 
-        def call() -> tuple[Any, str]:
+        def call(signals: Signals) -> Done:
             from geoforecast.predict import predict_rasters
 
-            with Signals() as interrupted:
+            with signals.later() as interrupted:
                 result = predict_rasters(project, settings, interrupted=interrupted)
-            return result, result.describe()
+            return Done(result, result.describe())
 
         return call
 
@@ -306,13 +318,17 @@ def validate(**options: Any) -> Any:
 
     def bind(project: Project) -> Call:
         settings = project.settings("validate", **_given(options, "validate"))
+        if settings.fail_under:  # a typo must show before the verbs that come first
+            from geoforecast.validate.gates import parse_gates
 
-        def call() -> tuple[Any, str]:
+            parse_gates(settings.fail_under)
+
+        def call(_: Signals) -> Done:
             from geoforecast.validate import validate_run
 
-            with Signals(at_once=True), progress_bar("validate") as progress:
+            with progress_bar("validate") as progress:
                 result = validate_run(project, settings, progress=progress)
-            return result, result.describe()
+            return Done(result, result.describe())
 
         return call
 
@@ -325,19 +341,18 @@ def run(**_: Any) -> Any:
     """Stack, train, predict and validate as geoforecast.toml says."""
 
     def bind(project: Project) -> Call:
-        verbs = ("stack", "train", "predict", "validate")
-        calls = []
-        for name in verbs:
+        calls = {}
+        for name in ("stack", "train", "predict", "validate"):
             command = cli.commands[name]
             context = command.make_context(name, [], parent=click.get_current_context())
             for shared in SHARED:
                 context.params.pop(shared)
-            calls.append(prepare(context, project))
+            calls[name] = prepare(context, project)
 
-        def call() -> tuple[Any, str]:
-            done = [call() for call in calls]
-            results = {name: result for name, (result, _) in zip(verbs, done, strict=True)}
-            return results, "\n".join(text for _, text in done)
+        def call(signals: Signals) -> Done:
+            done = {name: part(signals) for name, part in calls.items()}
+            results = {name: part.result for name, part in done.items()}
+            return Done(results, "\n".join(part.text for part in done.values()))
 
         return call
 
@@ -350,11 +365,11 @@ def status(**_: Any) -> Any:
     """Show what the project holds and what to do next."""
 
     def bind(project: Project) -> Call:
-        def call() -> tuple[Any, str]:
+        def call(_: Signals) -> Done:
             from geoforecast.status import read_status
 
             result = read_status(project)
-            return result, result.describe()
+            return Done(result, result.describe())
 
         return call
 
@@ -367,11 +382,12 @@ def doctor(**_: Any) -> Any:
     """Check the installation: versions, GDAL, PROJ, devices, memory and CPUs."""
 
     def bind(_project: Project) -> Call:
-        def call() -> tuple[Any, str]:
+        def call(_: Signals) -> Done:
             from geoforecast.doctor import examine
 
             checks = examine()
-            return checks, "\n".join(check.describe() for check in checks)
+            text = "\n".join(check.describe() for check in checks)
+            return Done(checks, text, exit_code=int(not all(check.ok for check in checks)))
 
         return call
 

@@ -21,6 +21,7 @@ A traceback means a bug in geoforecast.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -96,6 +97,20 @@ class InterruptedRunError(GeoforecastError):
     """Work stopped early on a signal or time limit; running again goes on."""
 
     exit_code = 75
+
+
+def from_system(error: OSError) -> GeoforecastError:
+    """The message of a file that the system would not read or write."""
+    file = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    remedies = {
+        errno.ENOSPC: "Free some space, then run the same command again.",
+        errno.EDQUOT: "Free some space, then run the same command again.",
+        errno.EACCES: "Change its permissions, or choose another place with -p.",
+        errno.EPERM: "Change its permissions, or choose another place with -p.",
+        errno.EROFS: "Choose another place with -p.",
+    }
+    remedy = remedies.get(error.errno or 0, "Check that file, then run the same command again.")
+    return GeoforecastError(f"{error.strerror or error}.", where=file, remedy=remedy)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from geoforecast.errors import GeoforecastError
-from geoforecast.project import Project, read_history
+from geoforecast.project import PLACES, Project, read_history
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,11 @@ class Status:
             lines.append(f"             {', '.join(cube['bands'])}; {cube['grid']}")
             lines.append(f"             test block from {cube['test_start']}")
         for run in self.runs:
-            skill = run.get("validation_skill")
-            state = (
-                f"trained on {run['reference']}, validation skill {100 * skill:.1f} %"
-                if skill is not None
-                else "not finished: train again to go on"
-            )
+            state = "not finished: train again to go on"
+            if run["trained"]:
+                skill = run["validation_skill"]
+                known = "unknown" if skill is None else f"{100 * skill:.1f} %"
+                state = f"trained on {run['reference']}, validation skill {known}"
             lines.append(f"run          {run['run']}: {state}")
         lines += [f"forecast     {item}" for item in self.forecasts]
         lines += [f"validation   {item}" for item in self.validations]
@@ -57,14 +56,17 @@ class Status:
 
 
 def read_status(project: Project) -> Status:
-    """Look at a project without changing it."""
-    problems: list[str] = []
+    """Look at a project without changing it; what cannot be read becomes a problem."""
+    problems = [
+        f"{project.root / name} is a file where geoforecast keeps a folder"
+        for name in PLACES
+        if (project.root / name).is_file()
+    ]
     cube = _cube(project, problems)
-    runs = _runs(project)
+    runs = _runs(project, problems)
     forecasts = _folders(project, "forecasts", "*/*")
     validations = _folders(project, "validation", "*")
-    history = read_history(project)
-    last = f"{history[-1]['command']}: {history[-1]['outcome']}" if history else ""
+    last = _last(project, problems)
     name = next((run["run"] for run in runs if run["trained"]), "")
     flag = "" if name in ("", "default") else f" --run {name}"
     if cube is None:
@@ -76,7 +78,7 @@ def read_status(project: Project) -> Status:
     elif name not in validations:
         advice = f"geoforecast validate{flag}"
     else:
-        advice = f"open {project.validation_dir(name) / 'report.html'}"
+        advice = f"open {project.root / 'validation' / name / 'report.html'}"
     return Status(str(project.root), cube, runs, forecasts, validations, last, advice, problems)
 
 
@@ -87,30 +89,53 @@ def _cube(project: Project, problems: list[str]) -> dict[str, Any] | None:
 
     try:
         cube = open_cube(project.cube_path)
+        return {
+            "steps": len(cube.times),
+            "bands": list(cube.bands),
+            "grid": cube.grid.describe(),
+            "first": str(cube.times[0]),
+            "last": str(cube.times[-1]),
+            "test_start": cube.meta["split"]["test_start"],
+        }
     except GeoforecastError as error:
         problems.append(str(error))
-        return None
-    return {
-        "steps": len(cube.times),
-        "bands": list(cube.bands),
-        "grid": cube.grid.describe(),
-        "first": str(cube.times[0]),
-        "last": str(cube.times[-1]),
-        "test_start": cube.meta["split"]["test_start"],
-    }
+    except Exception as error:  # a damaged file may fail in any way; say how
+        problems.append(f"{project.cube_path} cannot be read ({_kind(error)})")
+    return None
 
 
-def _runs(project: Project) -> list[dict[str, Any]]:
+def _runs(project: Project, problems: list[str]) -> list[dict[str, Any]]:
     runs = []
-    for folder in sorted((project.root / "runs").glob("[!.]*")):
+    for folder in sorted((project.root / "runs").glob("[!.]*/")):
         meta = folder / "model.json"
-        entry: dict[str, Any] = {"run": folder.name, "trained": meta.exists()}
-        if meta.exists():
-            content = json.loads(meta.read_text(encoding="utf-8"))
-            entry["reference"] = content["reference"]
-            entry["validation_skill"] = content["scores"]["validation_skill"]
+        entry: dict[str, Any] = {"run": folder.name, "trained": False}
+        try:
+            if meta.exists():
+                content = json.loads(meta.read_text(encoding="utf-8"))
+                skill = content["scores"]["validation_skill"]
+                entry["reference"] = str(content["reference"])
+                entry["validation_skill"] = None if skill is None else float(skill)
+                entry["trained"] = True
+        except Exception as error:
+            problems.append(
+                f"{meta} cannot be read ({_kind(error)}); "
+                f"geoforecast train --run {folder.name} --overwrite makes it again"
+            )
         runs.append(entry)
     return runs
+
+
+def _last(project: Project, problems: list[str]) -> str:
+    try:
+        history = read_history(project)
+    except OSError as error:
+        problems.append(f"{project.history_path} cannot be read ({_kind(error)})")
+        return ""
+    return f"{history[-1].get('command')}: {history[-1].get('outcome')}" if history else ""
+
+
+def _kind(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _folders(project: Project, kind: str, pattern: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from geoforecast.errors import InterruptedRunError
@@ -50,32 +50,51 @@ def _words(path: Path) -> list[str]:
 
 
 class Signals:
-    """Notes SIGTERM and SIGUSR1, so that long work can save and exit 75.
+    """Turns SIGTERM and SIGUSR1 into InterruptedRunError, at once or when asked.
 
-    Args:
-        at_once: raise InterruptedRunError wherever the work stands, for work that only ever
-            replaces whole files; else the callable that entering yields turns True.
+    At once suits work that only ever replaces whole files; inside ``later`` the work asks,
+    and saves before it stops.
     """
 
-    def __init__(self, *, at_once: bool = False) -> None:
-        self.at_once = at_once
-        self.seen = False
+    def __init__(self) -> None:
+        self.at_once = True
+        self.seen = ""  # the signal's name, once it came
 
-    def __enter__(self) -> Callable[[], bool]:
+    def __enter__(self) -> Signals:
         names = [name for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
         # Only the main thread may set handlers; a library user's thread goes without.
         with contextlib.suppress(ValueError):
             self._old = {n: signal.signal(getattr(signal, n), self._note) for n in names}
-        return lambda: self.seen
+        return self
 
     def __exit__(self, *_: object) -> None:
         for name, handler in getattr(self, "_old", {}).items():
             signal.signal(getattr(signal, name), handler)
 
-    def _note(self, number: int, _frame: object) -> None:
-        self.seen = True
-        if self.at_once:
+    @contextlib.contextmanager
+    def later(self) -> Iterator[Callable[[], bool]]:
+        """Inside, signals are only noted; the callable tells whether one was."""
+        self.at_once = False
+        try:
+            self.check()  # one that came just before
+            yield lambda: bool(self.seen)
+        finally:
+            self.at_once = True
+        self.check()
+
+    def check(self) -> None:
+        """Stop here if a signal came, even one that something in between swallowed.
+
+        Raises:
+            InterruptedRunError: it did.
+        """
+        if self.seen:
             raise InterruptedRunError(
-                f"Stopped by {signal.Signals(number).name}; what was complete is kept.",
+                f"Stopped by {self.seen}; what was complete is kept.",
                 remedy="Run the same command again.",
             )
+
+    def _note(self, number: int, _frame: object) -> None:
+        self.seen = signal.Signals(number).name
+        if self.at_once:
+            self.check()

@@ -1,5 +1,6 @@
 """The command line: parsing, chaining, streams and exit codes; and kills at any moment."""
 
+import errno
 import json
 import os
 import signal
@@ -91,6 +92,64 @@ def test_the_whole_line_is_checked_before_anything_runs(tmp_path, scenes):
     assert "Give a whole number." in result.stderr
     assert not (tmp_path / "p").exists()
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (["validate", "--fail-under", "rmse-skil=0"], "Did you mean 'rmse-skill'?"),
+        (["validate", "--fail-under", "rmse-skill"], "is not METRIC=NUMBER"),
+        (["train", "--run", "a/b"], "'a/b' cannot be a name"),
+        (["predict", "--run", "a b"], "'a b' cannot be a name"),
+        (["validate", "--run", ".."], "'..' cannot be a name"),
+    ],
+)
+def test_what_would_fail_late_fails_before_the_first_verb(tmp_path, scenes, line, message):
+    result = invoke("-p", tmp_path / "p", "stack", scenes, *line)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert not (tmp_path / "p").exists()
+
+
+def test_help_says_what_overwrite_does():
+    text = " ".join(invoke("stack", "--help").stdout.split())
+    assert "--overwrite / --no-overwrite Make the cube again, whatever is there." in text
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "Free some space, then run the same command again."),
+        (errno.EACCES, "Change its permissions, or choose another place with -p."),
+        (errno.EIO, "Check that file, then run the same command again."),
+    ],
+)
+def test_what_the_system_refuses_is_a_message(tmp_path, monkeypatch, number, remedy):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number), str(tmp_path / "a.tif"))
+
+    monkeypatch.setattr("geoforecast.status.read_status", refuse)
+    result = invoke("-p", tmp_path, "status")
+    assert result.exit_code == 2
+    assert result.stderr == f"Error: {os.strerror(number)}.\n  {tmp_path / 'a.tif'}\n{remedy}\n"
+
+
+def test_a_closed_pipe_is_no_error_of_ours(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr("geoforecast.status.read_status", refuse)
+    assert "Error" not in invoke("-p", tmp_path, "status").stderr
+
+
+def test_doctor_exits_1_if_something_is_bad(monkeypatch):
+    from geoforecast import doctor
+
+    for ok in (True, False):
+        monkeypatch.setattr(doctor, "examine", lambda ok=ok: [doctor.Check("GDAL", ok, "3.10")])
+        result = invoke("doctor")
+        assert result.exit_code == int(not ok)
+        assert "GDAL" in result.stdout
 
 
 def test_unknown_words_are_answered(tmp_path):
