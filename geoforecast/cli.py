@@ -392,8 +392,3 @@ def doctor(**_: Any) -> Any:
         return call
 
     return bind
-
-
-def main() -> None:
-    """Entry point of the ``geoforecast`` command."""
-    cli(prog_name="geoforecast")

@@ -270,7 +270,7 @@ def test_completion_offers_the_verbs():
         "COMP_CWORD": "1",
     }
     result = subprocess.run(
-        [sys.executable, "-c", "from geoforecast.cli import main; main()"],
+        [sys.executable, "-c", "from geoforecast.__main__ import main; main()"],
         env=environment,
         capture_output=True,
         text=True,

@@ -134,7 +134,7 @@ def test_help_imports_nothing_heavy(argv: list[str]) -> None:
     loaded = run_python(
         "import sys\n"
         f"sys.argv = ['geoforecast', *{argv!r}]\n"
-        "from geoforecast.cli import main\n"
+        "from geoforecast.__main__ import main\n"
         "try:\n"
         "    main()\n"
         "except SystemExit as end:\n"
