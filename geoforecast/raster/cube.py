@@ -310,7 +310,7 @@ def _unit(grid: Grid) -> str:
         axes = pyproj.CRS.from_wkt(grid.wkt).axis_info
     except CRSError:
         axes = []
-    name = axes[0].unit_name if axes else "metre"
+    name = (axes[0].unit_name if axes else "") or "metre"
     return UNIT_NAMES.get(name, name.replace(" ", "_"))
 
 

@@ -8,10 +8,12 @@ import shutil
 
 import numpy as np
 import pytest
+from affine import Affine
 from rasterio.crs import CRS
 
 from geoforecast.errors import CubeError
-from geoforecast.raster.cube import CubeWriter, open_cube
+from geoforecast.raster.cube import CubeWriter, _unit, open_cube
+from geoforecast.raster.grid import Grid
 
 
 @pytest.fixture
@@ -93,3 +95,9 @@ def test_the_axes_have_the_unit_of_the_crs(make_project, tmp_path, epsg, unit):
         observed=template.observed,
     )
     assert writer._root["x"].attrs["units"] == unit
+
+
+def test_axes_of_a_crs_without_units_are_metres():
+    plant = 'ENGCRS["plant",EDATUM["here"],CS[ordinal,2],AXIS["i",east],AXIS["j",north]]'
+    for wkt in (plant, "no CRS at all"):
+        assert _unit(Grid(wkt, Affine.identity(), (1, 1))) == "m"
