@@ -28,6 +28,7 @@ from geoforecast.errors import (
 from geoforecast.project import Project, open_project, plain
 from geoforecast.settings import SECTIONS, toml_key
 from geoforecast.system import Signals
+from geoforecast.values import duration_seconds
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 SHARED = ("project", "as_json", "verbose", "quiet")
@@ -276,6 +277,7 @@ def train(**options: Any) -> Any:
 
     def bind(project: Project) -> Call:
         settings = project.settings("train", **_given(options, "train"))
+        duration_seconds(settings.time_limit)  # a typo must show before the verbs before
 
         def call(signals: Signals) -> Done:
             from geoforecast.train import train_model

@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 import math
 import os
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from geoforecast.errors import SettingsError, did_you_mean
+
+UNITS_SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 
 
 def convert(raw: Any, hint: Any, field: dataclasses.Field[Any], source: str) -> Any:
@@ -102,3 +105,19 @@ def _type_name(hint: Any) -> str:
         if hint is kind or kind in typing.get_args(hint):
             return name
     return str(hint)
+
+
+def duration_seconds(text: str) -> float:
+    """Seconds in 90s, 50min, 3h or 1d; 0 for an empty text.
+
+    Raises:
+        SettingsError: anything else.
+    """
+    if not text:
+        return 0.0
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|h|d)", text.strip())
+    if not match:
+        raise SettingsError(
+            f"--time-limit is {text!r}.", remedy="Give a number and s, min, h or d, such as 50min."
+        )
+    return float(match[1]) * UNITS_SECONDS[match[2]]

@@ -152,6 +152,13 @@ def test_doctor_exits_1_if_something_is_bad(monkeypatch):
         assert "GDAL" in result.stdout
 
 
+def test_a_bad_time_limit_shows_before_stacking(tmp_path, scenes):
+    result = invoke("-p", tmp_path / "p", "stack", scenes, "train", "--time-limit", "soon")
+    assert result.exit_code == 2
+    assert "--time-limit is 'soon'" in result.stderr
+    assert not (tmp_path / "p").exists()
+
+
 def test_unknown_words_are_answered(tmp_path):
     result = invoke("-p", tmp_path, "trian")
     assert result.exit_code == 2

@@ -15,6 +15,9 @@ from geoforecast.references.motion import MotionSource
 from geoforecast.samples.normaliser import BandStatistics, Normaliser, from_meta
 
 SECONDS_A_DAY = 86400.0
+# How many times farther from the median the largest value lies than 0 does. Rain rates reach
+# tens, an index or a temperature that touches 0 about one.
+ZERO_BASED_SKEW = 4.0
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,11 @@ class Series:
 
     @cached_property
     def zero_based(self) -> list[bool]:
-        """Per band: 0 is the least value and a common one, as with rain, not a passing one."""
-        return [band.minimum == 0 and band.lower_quartile == 0 for band in self.statistics]
+        """Per band: values pile up at 0 and go no lower, as with rain; not a passing zero."""
+        return [
+            band.minimum == 0 and band.maximum - band.median > ZERO_BASED_SKEW * band.median
+            for band in self.statistics
+        ]
 
     @cached_property
     def motions(self) -> MotionSource:

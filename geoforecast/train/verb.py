@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import math
-import re
 import shutil
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ import numpy as np
 import torch
 
 from geoforecast import __version__
-from geoforecast.errors import InputError, RunError, SeriesTooShortError, SettingsError
+from geoforecast.errors import InputError, RunError, SeriesTooShortError
 from geoforecast.forecast.engine import pick_device, without_denormals
 from geoforecast.forecast.series import Series, conditions, make_series, pick_bands
 from geoforecast.models import ModelConfig, build_model
@@ -40,6 +39,7 @@ from geoforecast.train.cache import (
 from geoforecast.train.loop import LAST, Loop, Outcome
 from geoforecast.train.stop import Stop
 from geoforecast.train.windows import Windows
+from geoforecast.values import duration_seconds
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,6 @@ DEFAULT_LOOKBACK = 6
 DEFAULT_HORIZON = 3
 # Settings that do not change the result, so that a run may go on with others.
 FREE_SETTINGS = {"time_limit", "device", "overwrite"}
-UNITS_SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True)
@@ -147,22 +146,6 @@ def resolve_steps(settings: TrainSettings, split: Split) -> tuple[int, int]:
             remedy="Use a longer series, or a smaller --lookback or --horizon.",
         )
     return lookback, horizon
-
-
-def duration_seconds(text: str) -> float:
-    """Seconds in 90s, 50min, 3h or 1d; 0 for an empty text.
-
-    Raises:
-        SettingsError: anything else.
-    """
-    if not text:
-        return 0.0
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|h|d)", text.strip())
-    if not match:
-        raise SettingsError(
-            f"--time-limit is {text!r}.", remedy="Give a number and s, min, h or d, such as 50min."
-        )
-    return float(match[1]) * UNITS_SECONDS[match[2]]
 
 
 def choose_reference(

@@ -17,7 +17,7 @@ from geoforecast.forecast.series import make_series
 from geoforecast.raster.cube import open_cube, update_meta
 from geoforecast.train import cache as cache_module
 from geoforecast.train import train_model
-from geoforecast.train.verb import duration_seconds
+from geoforecast.values import duration_seconds
 
 FAST = {"epochs": 3, "lookback": 3, "horizon": 2, "hidden": 4, "batch_size": 2, "patch": 16}
 
