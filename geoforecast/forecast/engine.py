@@ -270,7 +270,7 @@ def open_engine(project: Project, run: str, device: str = "auto") -> Engine:
         device: auto, cpu, cuda or mps.
     Raises:
         CubeError: no usable cube.
-        RunError: no usable run, or one for other bands or another CRS.
+        RunError: no usable run, or one for other bands or conditions.
     """
     cube = open_cube(project.cube_path)
     checkpoint, model = load_checkpoint(project.run_dir(run))
@@ -282,7 +282,7 @@ def open_engine(project: Project, run: str, device: str = "auto") -> Engine:
             where=f"the cube's bands: {', '.join(cube.bands)}",
             remedy="Stack that band again, or train a new run.",
         )
-    now = conditions(cube)
+    now = conditions(cube, checkpoint.bands)
     changed = [key for key, value in checkpoint.conditions.items() if now.get(key) != value]
     if changed:
         raise RunError(
@@ -321,7 +321,7 @@ def pick_device(name: str) -> torch.device:
             f"--device {name}: PyTorch {torch.__version__} finds none.",
             remedy=f"Use one of {there}, or install a PyTorch built for {name}.",
         )
-    # Repeatable on a GPU too; the CPU always is.
+    # Repeatable on a GPU too; the CPU is, for one number of threads.
     torch.backends.cudnn.deterministic = True
     if "OMP_NUM_THREADS" not in os.environ:
         # torch counts the machine's cores, not those that a container or SLURM grants.

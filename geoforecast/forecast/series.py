@@ -101,15 +101,17 @@ def make_series(
     return Series(cube, tuple(bands), fitted, tuple(statistics), step_days, parameters or {})
 
 
-def conditions(cube: Cube) -> dict[str, str]:
+def conditions(cube: Cube, bands: Sequence[str]) -> dict[str, str]:
     """What a cube must share with the one a run was trained on, as text by name.
 
-    The times and the extent may differ; CRS, pixel size, units, scaling and cadence not.
+    The times, the extent and further bands may differ; CRS, pixel size, scaling, cadence
+    and the units of the run's bands not.
     """
     settings = cube.meta.get("settings", {})
     decisive = {key: str(settings.get(key)) for key in ("scale", "offset", "cadence", "composite")}
     res = " x ".join(f"{side:.9g}" for side in cube.grid.res)
-    units = ", ".join(f"{b}: {u or '1'}" for b, u in zip(cube.bands, cube.units, strict=True))
+    unit_of = dict(zip(cube.bands, cube.units, strict=True))
+    units = ", ".join(f"{band}: {unit_of[band] or '1'}" for band in bands)
     return {"CRS": cube.grid.wkt, "pixel size": res, "units": units, **decisive}
 
 

@@ -217,7 +217,7 @@ def _train(plan: Plan, stop: Stop) -> tuple[Checkpoint, Outcome]:
         normaliser=pick_bands(cube.meta["normaliser"], cube.bands, series.bands),
         split=dict(cube.meta["split"]),
         cube=str(cube.meta["fingerprint"]),
-        conditions=conditions(cube),
+        conditions=conditions(cube, series.bands),
         seed=settings.seed,
         epoch=outcome.epoch,
         scores={"validation_skill": result.skill, "reference_rmse": errors},

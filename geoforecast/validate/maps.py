@@ -20,7 +20,6 @@ from geoforecast.validate.ssim import MIN_SHARE
 
 PREVIEW_PX = 1000  # longest side of a drawn map
 BIAS, SKILL, DIFFERENCE = "bias", "rmse_skill", "difference"
-OBSERVED = "observed"
 
 
 class Preview:

@@ -166,6 +166,17 @@ def test_other_conditions_are_refused(make_project, wave):
         open_engine(project, "default")
 
 
+def test_further_bands_of_the_cube_do_not_matter(make_project, wave):
+    one = make_project(wave, name="one")
+    train_model(one, **FAST)
+    two = make_project(np.concatenate([wave, wave + 1], axis=1), name="two")
+    (two.root / "runs").mkdir()
+    one.run_dir("default").rename(two.run_dir("default"))
+    engine = open_engine(two, "default")
+    assert engine.band_names == ("b0",)
+    assert engine.forecast(engine.cube.grid.whole, 35, [18900.0]).shape == (1, 1, 23, 31)
+
+
 def test_a_passing_zero_is_no_floor(make_project, wave):
     values = wave.copy()
     values[3, 0, 2, 2] = 0.0  # the training block touches 0 once, later steps go below
