@@ -49,6 +49,8 @@ def _out_of_bounds(value: Any, bounds: Mapping[str, Any]) -> str:
         return "Give a finite number."
     if bounds["minimum"] is not None and value < bounds["minimum"]:
         return f"Give {bounds['minimum']} or more."
+    if bounds["maximum"] is not None and value > bounds["maximum"]:
+        return f"Give {bounds['maximum']} or less."
     if bounds["above"] is not None and value <= bounds["above"]:
         return f"Give more than {bounds['above']}."
     return ""

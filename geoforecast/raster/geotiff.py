@@ -167,6 +167,37 @@ def read_pixels(
     return result
 
 
+def glimpse(path: Path, band: int, *, blocks: int = 4) -> NDArray[Any]:
+    """Raw pixels of a few blocks spread over a raster: enough to tell a unit by.
+
+    Args:
+        path: a GeoTIFF.
+        band: 1-based.
+        blocks: how many at most; each is read up to a million pixels.
+    Returns:
+        (n,) in the file's dtype, nodata included.
+    Raises:
+        SceneError: a block cannot be decoded.
+    """
+    parts = []
+    with open_geotiff(path) as dataset:
+        high, wide = dataset.block_shapes[band - 1]
+        # Strips of few rows are read several together.
+        high = min(dataset.height, high * math.ceil(64 / high))
+        wide = min(dataset.width, wide)
+        places = [
+            (row, col)
+            for row in range(0, dataset.height, high)
+            for col in range(0, dataset.width, wide)
+        ]
+        chosen = np.unique(np.linspace(0, len(places) - 1, blocks + 2).round().astype(int)[1:-1])
+        for row, col in (places[number] for number in chosen):
+            rows = min(high, max(1, 2**20 // wide))
+            tile = Tile(row, min(row + rows, dataset.height), col, min(col + wide, dataset.width))
+            parts.append(read_pixels(dataset, [band], tile).ravel())
+    return np.concatenate(parts)
+
+
 def read_dataset_mask(dataset: rasterio.io.DatasetReader, tile: Tile) -> NDArray[np.bool_]:
     """The file's own alpha or mask band in a rectangle, (y, x), True = usable."""
     window = Window(tile.col0, tile.row0, tile.shape[1], tile.shape[0])

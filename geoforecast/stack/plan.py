@@ -19,6 +19,7 @@ from geoforecast.samples.split import Split, make_split
 from geoforecast.settings import SplitSettings, StackSettings
 from geoforecast.stack.cadence import parse_cadence
 from geoforecast.stack.grids import MAX_PIXELS, out_of_reach, target_grid
+from geoforecast.stack.readings import settle_readings
 from geoforecast.stack.roles import assign_roles
 from geoforecast.stack.scenes import Problems, SceneFile, find_files, settle_dates
 
@@ -106,6 +107,7 @@ def make_plan(
     scenes = [file for file in dated if file.used and file.role == "data"]
     if not scenes:
         raise _nothing_left(files)
+    settle_readings(scenes, settings)
     strange = _out_of_reach(scenes, settings, problems)
     problems.settle(len(files))
     if strange:  # settle everything as if these files were not there

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from affine import Affine
@@ -21,6 +22,9 @@ from geoforecast.raster.grid import Grid
 from geoforecast.stack.dates import DateChoice, choose_dates, date_from_tags
 from geoforecast.stack.masks import MaskProfile
 from geoforecast.stack.names import NameParts
+
+if TYPE_CHECKING:
+    from geoforecast.stack.readings import Reading
 
 SUFFIXES = (".tif", ".tiff", ".gtif", ".gtiff")
 COLUMNS = (
@@ -55,6 +59,8 @@ class SceneFile:
         status: used, skipped or quarantined.
         reason: why it is not used.
         bands: cube band -> band number in the file.
+        readings: cube band -> how its raw numbers become physical values.
+        mask: what masks it, if anything does.
     """
 
     path: Path
@@ -67,6 +73,7 @@ class SceneFile:
     status: str = "used"
     reason: str = ""
     bands: dict[str, int] = field(default_factory=dict)
+    readings: dict[str, Reading] = field(default_factory=dict)
     mask: MaskSource | None = None
 
     @property

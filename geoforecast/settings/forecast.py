@@ -1,0 +1,82 @@
+"""The settings of train, predict and validate: the sections of those names."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from geoforecast.settings.field import setting
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainSettings:
+    """How a run is trained: section [train]."""
+
+    run: str = setting("default", "name of the run", metavar="NAME")
+    model: str = setting("convlstm", "architecture of the correction, a file of models/")
+    reference: str = setting(
+        "auto", "reference forecast to correct; auto picks the best one on the validation block"
+    )
+    epochs: int = setting(30, "most passes over the training samples", minimum=0)
+    lookback: int = setting(
+        0, "input steps; 0: 6, fewer if the series is short", minimum=0, metavar="STEPS"
+    )
+    horizon: int = setting(
+        0,
+        "predicted steps; 0: 3, fewer if the series is short",
+        minimum=0,
+        metavar="STEPS",
+    )
+    hidden: int = setting(16, "channels of each recurrent layer", minimum=1)
+    layers: int = setting(2, "recurrent layers", minimum=1)
+    kernel: int = setting(3, "odd kernel size in pixels", minimum=1)
+    peepholes: bool = setting(False, "let ConvLSTM gates see the cell state")
+    lr: float = setting(3e-3, "peak learning rate", above=0)
+    batch_size: int = setting(8, "samples a step", minimum=1)
+    patch: int = setting(32, "side of the training crops in pixels", minimum=4, metavar="PIXELS")
+    seed: int = setting(0, "seed of every random draw", minimum=0)
+    patience: int = setting(
+        12, "epochs without a better validation score before stopping", minimum=1
+    )
+    device: str = setting(
+        "auto", "where tensors live", choices=("auto", "cpu", "cuda", "mps"), metavar=None
+    )
+    time_limit: str = setting(
+        "",
+        "stop cleanly after this long, such as 50min or 3h, and exit 75; running again goes on",
+        metavar="TIME",
+    )
+    overwrite: bool = setting(False, "train again, whatever is there")
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictSettings:
+    """Which forecasts are written: section [predict]."""
+
+    run: str = setting("default", "name of the run to use", metavar="NAME")
+    steps: int = setting(0, "steps to forecast; 0: the run's horizon", minimum=0)
+    from_: str = setting(
+        "",
+        "forecast from this date of the cube instead of its end",
+        flags=("--from",),
+        metavar="DATE",
+    )
+    tile: int = setting(512, "side of the tiles in pixels; never changes the result", minimum=16)
+    device: str = setting(
+        "auto", "where tensors live", choices=("auto", "cpu", "cuda", "mps"), metavar=None
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ValidateSettings:
+    """How a run is verified: section [validate]."""
+
+    run: str = setting("default", "name of the run to verify", metavar="NAME")
+    fail_under: tuple[str, ...] = setting(
+        (),
+        "exit 1 unless METRIC-skill over the best reference exceeds this, e.g. rmse-skill=0",
+        metavar="METRIC-skill=X",
+    )
+    tile: int = setting(512, "side of the tiles in pixels; never changes the result", minimum=16)
+    device: str = setting(
+        "auto", "where tensors live", choices=("auto", "cpu", "cuda", "mps"), metavar=None
+    )
