@@ -62,9 +62,28 @@ class CoordinateMap:
         x = np.empty(tile.shape)
         y = np.empty(tile.shape)
         if self.step == 0:
-            _affine_coordinates(self.affine, tile.row0, tile.col0, x, y)
+            _affine_coordinates(self.affine, tile.row0, tile.col0, 0.0, x, y)
         else:
-            _lattice_coordinates(self.lattice, self.step, tile.row0, tile.col0, x, y)
+            _lattice_coordinates(self.lattice, self.step, tile.row0, tile.col0, 0.0, x, y)
+        return x, y
+
+    def corners(self, tile: Tile) -> tuple[Floats, Floats]:
+        """Source x and y of a tile's pixel corners, each (height + 1, width + 1).
+
+        NaN where there is none, and where pixels on either side of the corner lie at
+        opposite ends of a source that goes round the globe: a footprint cannot be two.
+        """
+        x = np.empty((tile.shape[0] + 1, tile.shape[1] + 1))
+        y = np.empty_like(x)
+        if self.step == 0:
+            _affine_coordinates(self.affine, tile.row0, tile.col0, -0.5, x, y)
+            return x, y
+        _lattice_coordinates(self.lattice, self.step, tile.row0, tile.col0, -0.5, x, y)
+        if self.step == 1:  # a wider lattice is never exact across the seam
+            rows = np.clip(np.arange(tile.row0 - 1, tile.row1), 0, self.lattice.shape[1] - 2)
+            cols = np.clip(np.arange(tile.col0 - 1, tile.col1), 0, self.lattice.shape[2] - 2)
+            around = [self.lattice[0][np.ix_(rows + i, cols + j)] for i in (0, 1) for j in (0, 1)]
+            x[np.ptp(around, axis=0) > half_turn_px(self.source)] = np.nan
         return x, y
 
     def window(self, x: Floats, y: Floats) -> Tile | None:
@@ -117,6 +136,14 @@ def same_crs(wkt_a: str, wkt_b: str) -> bool:
         return bool(pyproj.CRS.from_wkt(wkt_a) == pyproj.CRS.from_wkt(wkt_b))
     except CRSError:
         return False
+
+
+@lru_cache(maxsize=1024)
+def half_turn_px(grid: Grid) -> float:
+    """Pixels of 180 degrees of longitude; infinite if the grid is not in longitudes."""
+    if not pyproj.CRS.from_wkt(grid.wkt).is_geographic:
+        return float("inf")
+    return float(180 / max(abs(grid.transform.a), abs(grid.transform.b)))
 
 
 def way_between(target: Grid, source: Grid) -> pyproj.Transformer:
@@ -264,28 +291,37 @@ def _snapped(value: float) -> float:
 
 
 @numba.njit(nogil=True, cache=True)
-def _affine_coordinates(m: Floats, row0: int, col0: int, x: Floats, y: Floats) -> None:
+def _cell(place: float, step: int, last: int) -> int:
+    """The node before a place; beyond the outer nodes the outer cell is drawn on."""
+    node = min(max(int(np.floor(place / step)), 0), last)
+    return node - 1 if node == last and place > node * step else node
+
+
+@numba.njit(nogil=True, cache=True)
+def _affine_coordinates(
+    m: Floats, row0: int, col0: int, shift: float, x: Floats, y: Floats
+) -> None:
     for i in range(x.shape[0]):
-        row = float(row0 + i)
+        row = row0 + i + shift
         for j in range(x.shape[1]):
-            col = float(col0 + j)
+            col = col0 + j + shift
             x[i, j] = _snapped(m[0] * col + m[1] * row + m[2])
             y[i, j] = _snapped(m[3] * col + m[4] * row + m[5])
 
 
 @numba.njit(nogil=True, cache=True)
 def _lattice_coordinates(
-    lattice: Floats, step: int, row0: int, col0: int, x: Floats, y: Floats
+    lattice: Floats, step: int, row0: int, col0: int, shift: float, x: Floats, y: Floats
 ) -> None:
     last_row, last_col = lattice.shape[1] - 1, lattice.shape[2] - 1
     for i in range(x.shape[0]):
-        row = row0 + i
-        n = row // step
+        row = row0 + i + shift
+        n = _cell(row, step, last_row)
         v = (row - n * step) / step
         n1 = min(n + 1, last_row)
         for j in range(x.shape[1]):
-            col = col0 + j
-            k = col // step
+            col = col0 + j + shift
+            k = _cell(col, step, last_col)
             u = (col - k * step) / step
             k1 = min(k + 1, last_col)
             top = lattice[0, n, k] * (1.0 - u) + lattice[0, n, k1] * u
