@@ -30,9 +30,12 @@ MAY_IMPORT = {
     "system": {"errors", "settings"},
     "project": GROUND,
     "raster": GROUND | {"project"},
+    "figures": GROUND | {"raster"},
     **{room: GROUND | {"project", "raster"} for room in ENGINE_PARTS},
     "forecast": GROUND | {"project", "raster"} | ENGINE_PARTS,
-    **{verb: GROUND | {"project", "raster", "forecast"} | ENGINE_PARTS for verb in VERBS},
+    **{
+        verb: GROUND | {"project", "raster", "figures", "forecast"} | ENGINE_PARTS for verb in VERBS
+    },
     "doctor": GROUND | {"project", "raster", "forecast"} | ENGINE_PARTS,
     "status": GROUND | {"project", "raster", "forecast"} | ENGINE_PARTS,
     "cli": GROUND | {"project", "doctor", "status"} | VERBS,

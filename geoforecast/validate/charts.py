@@ -6,15 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from geoforecast.figures.axes import COLOURS, nice_ticks, tick_digits
 from geoforecast.forecast.engine import FORECAST
 
 WIDTH, HEIGHT = 560, 290
 LEFT, RIGHT, TOP, BOTTOM = 56, 150, 14, 40  # margins; labels stand in the right one
 LABEL_GAP = 13
-TICKS = 5
-# Okabe & Ito (2008): told apart by colour-blind readers. The forecast is always the first.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8c6d1f")
 OTHERS = "#8a8a8a"
+# The forecast is always the first.
 DASHES = ("", "6 3", "2 3", "8 3 2 3", "4 2", "1 2", "10 4")
 
 
@@ -114,7 +113,7 @@ def draw_chart(
         Line(name, *colours[name], 3.0 if name == FORECAST else 1.6, runs, labels[number])
         for number, (name, runs) in enumerate(drawn)
     )
-    digits = _digits(ticks)
+    digits = tick_digits(ticks)
     return Chart(
         title=title,
         axis=axis,
@@ -131,18 +130,6 @@ def line_styles(methods: Sequence[str]) -> dict[str, tuple[str, str]]:
         method: (COLOURS[i], DASHES[i]) if i < len(COLOURS) else (OTHERS, "2 2")
         for i, method in enumerate(methods)
     }
-
-
-def nice_ticks(low: float, high: float) -> list[float]:
-    """About TICKS round numbers that enclose ``[low, high]``."""
-    if high <= low:
-        pad = abs(low) * 0.1 or 1.0
-        low, high = low - pad, high + pad
-    raw = (high - low) / (TICKS - 1)
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= raw * 0.999)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [number * step for number in range(first, last + 1)]
 
 
 def spread_labels(wanted: Sequence[float]) -> list[float]:
@@ -172,10 +159,3 @@ def _runs(points: Sequence[Point | None]) -> tuple[tuple[Point, ...], ...]:
 
 def _lead_ticks(leads: int) -> range:
     return range(1, leads + 1, math.ceil(leads / 12))
-
-
-def _digits(ticks: Sequence[float]) -> int:
-    step = ticks[1] - ticks[0]
-    digits = max(0, -math.floor(math.log10(step) + 1e-9))
-    # A step such as 0.25 needs one digit more than its power of ten.
-    return digits if abs(step * 10**digits - round(step * 10**digits)) < 1e-6 else digits + 1

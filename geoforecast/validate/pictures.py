@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geoforecast.figures.maps import north_up, pixel_aspect
 from geoforecast.raster.grid import Grid
 
 if TYPE_CHECKING:
@@ -57,21 +57,6 @@ def shared_limits(maps: Iterable[NDArray[np.floating]]) -> tuple[float, float]:
     if high <= low:
         low, high = float(values.min()), float(values.max())
     return (low, high) if high > low else (low, low + 1.0)
-
-
-def north_up(values: NDArray[Any], grid: Grid) -> NDArray[Any]:
-    """A (y, x) array with its first row in the north and first column in the west."""
-    rows = slice(None, None, -1 if grid.transform.e > 0 else 1)
-    cols = slice(None, None, -1 if grid.transform.a < 0 else 1)
-    return values[rows, cols]
-
-
-def pixel_aspect(grid: Grid) -> float:
-    """Length of a unit of y over one of x: 1, or 1 / cos(latitude) for degrees."""
-    if grid.wkt and grid.crs.is_geographic:
-        _, bottom, _, top = grid.bounds
-        return 1 / max(0.2, math.cos(math.radians((bottom + top) / 2)))
-    return 1.0
 
 
 def is_wide(grid: Grid) -> bool:

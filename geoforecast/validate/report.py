@@ -14,6 +14,7 @@ from typing import Any
 import jinja2
 
 from geoforecast import __version__
+from geoforecast.figures.words import four_digits, shown_unit, step_length, time_label
 from geoforecast.forecast.engine import FORECAST, Engine
 from geoforecast.validate.accumulate import map_reference
 from geoforecast.validate.charts import Chart, draw_chart, line_styles
@@ -32,12 +33,8 @@ from geoforecast.validate.pictures import (
 from geoforecast.validate.summary import (
     LeadSummary,
     MetricRow,
-    four_digits,
     percent,
     period,
-    shown_unit,
-    step_length,
-    time_label,
 )
 
 TRIPTYCH = "triptych"

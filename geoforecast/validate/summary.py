@@ -6,9 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from geoforecast.figures.words import four_digits, shown_unit, time_label
 from geoforecast.forecast.engine import FORECAST, Engine
 from geoforecast.validate.accumulate import Scores
 from geoforecast.validate.metrics import evaluate, metric_names, skill
@@ -150,19 +148,6 @@ def plain_sentences(summary: Iterable[LeadSummary]) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def step_length(times: NDArray[np.datetime64]) -> str:
-    """The usual time between steps, such as ``16 d`` or ``5 min``; ``about`` if it varies."""
-    seconds = np.diff(times.astype("datetime64[s]").astype(np.int64))
-    if seconds.size == 0:
-        return "1 step"
-    usual = int(np.median(seconds))
-    about = "" if (seconds == usual).all() else "about "
-    for name, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if usual >= length:
-            return f"{about}{usual / length:.3g} {name}"
-    return f"{about}{usual} s"
-
-
 def render_table(
     rows: Iterable[MetricRow], summary: Sequence[LeadSummary], units: Sequence[str]
 ) -> str:
@@ -277,11 +262,6 @@ def _list(words: list[str], last: str = "and") -> str:
     return " ".join([", ".join(words[:-1]), last, words[-1]]) if len(words) > 1 else words[0]
 
 
-def four_digits(value: float) -> str:
-    """Four significant digits, or a dash."""
-    return "-" if math.isnan(value) else f"{value:#.4g}".removesuffix(".")
-
-
 def percent(value: float) -> str:
     """A signed whole percentage such as ``+12 %``, or a dash."""
     if math.isnan(value):
@@ -303,14 +283,3 @@ def period(engine: Engine) -> tuple[str, str]:
     """First and last valid time of the test block, as short text."""
     steps = engine.split.test_steps
     return time_label(engine.cube.times[steps[0]]), time_label(engine.cube.times[steps[-1]])
-
-
-def shown_unit(unit: str) -> str:
-    """A unit as people write it: none for the ``1`` of dimensionless numbers."""
-    return "" if unit == "1" else unit
-
-
-def time_label(time: np.datetime64) -> str:
-    """A date, with the UTC time unless it is midnight."""
-    text = str(time.astype("datetime64[m]")).replace("T", " ")
-    return text.removesuffix(" 00:00") if text.endswith(" 00:00") else f"{text} UTC"

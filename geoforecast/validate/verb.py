@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from geoforecast.errors import SeriesTooShortError
+from geoforecast.figures.words import step_length
 from geoforecast.forecast.engine import FORECAST, Engine, open_engine
 from geoforecast.project import Project, recorded, replacing, write_json
 from geoforecast.settings import ValidateSettings
@@ -32,7 +33,6 @@ from geoforecast.validate.summary import (
     period,
     plain_sentences,
     render_table,
-    step_length,
     summarise,
 )
 

@@ -17,8 +17,6 @@ from geoforecast.validate.pictures import (
     Panel,
     diverging_limit,
     draw,
-    north_up,
-    pixel_aspect,
     shared_limits,
 )
 
@@ -41,21 +39,6 @@ def test_shared_limits() -> None:
     assert shared_limits([np.arange(51.0), np.arange(51.0, 101.0)]) == pytest.approx((2, 98))
     assert shared_limits([np.full(3, 5.0)]) == (5.0, 6.0)
     assert shared_limits([np.full(3, np.nan)]) == (0.0, 1.0)
-
-
-def test_north_up() -> None:
-    values = np.array([[1, 2], [3, 4]])
-    assert north_up(values, NORTH_UP).tolist() == [[1, 2], [3, 4]]
-    assert north_up(values, SOUTH_UP).tolist() == [[3, 4], [1, 2]]
-    mirrored = Grid(UTM, Affine(-10, 0, 200, 0, -10, 200), (20, 20))
-    assert north_up(values, mirrored).tolist() == [[2, 1], [4, 3]]
-
-
-def test_degrees_are_drawn_true_to_shape() -> None:
-    wgs84 = CRS.from_epsg(4326).to_wkt()
-    grid = Grid(wgs84, Affine(1, 0, 0, 0, -1, 61), (2, 2))  # centre at 60 degrees north
-    assert pixel_aspect(grid) == pytest.approx(2.0)
-    assert pixel_aspect(NORTH_UP) == 1.0
 
 
 def painted(path: Path, grid: Grid, values: np.ndarray) -> np.ndarray:

@@ -21,7 +21,6 @@ from geoforecast.validate.charts import (
     TOP,
     draw_chart,
     line_styles,
-    nice_ticks,
     spread_labels,
 )
 from geoforecast.validate.pictures import Panel
@@ -130,24 +129,6 @@ def test_too_many_pictures_stay_outside(
     text, tags = parse(result.report_path)
     assert sum(tag == "img" for tag, _ in tags.found) == 5
     assert "15 further maps are in the folder maps/" in text
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [
-        (0.0, 0.18, [0, 0.05, 0.1, 0.15, 0.2]),
-        (-0.6, 0.5, [-1, -0.5, 0, 0.5]),
-        (0.0, 4.0, [0, 1, 2, 3, 4]),
-    ],
-)
-def test_nice_ticks(low: float, high: float, expected: list[float]) -> None:
-    assert nice_ticks(low, high) == pytest.approx(expected)
-
-
-def test_nice_ticks_of_one_value() -> None:
-    ticks = nice_ticks(3.0, 3.0)
-    assert ticks[0] <= 3.0 <= ticks[-1]
-    assert len(ticks) > 1
 
 
 def test_labels_keep_apart_and_inside() -> None:

@@ -1,0 +1,1 @@
+"""What reports share: ticks, colours, words and maps the right way up."""

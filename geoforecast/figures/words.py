@@ -1,0 +1,37 @@
+"""Times, units and numbers as people write them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def four_digits(value: float) -> str:
+    """Four significant digits, or a dash."""
+    return "-" if math.isnan(value) else f"{value:#.4g}".removesuffix(".")
+
+
+def shown_unit(unit: str) -> str:
+    """A unit as people write it: none for the ``1`` of dimensionless numbers."""
+    return "" if unit == "1" else unit
+
+
+def time_label(time: np.datetime64) -> str:
+    """A date, with the UTC time unless it is midnight."""
+    text = str(time.astype("datetime64[m]")).replace("T", " ")
+    return text.removesuffix(" 00:00") if text.endswith(" 00:00") else f"{text} UTC"
+
+
+def step_length(times: NDArray[np.datetime64]) -> str:
+    """The usual time between steps, such as ``16 d`` or ``5 min``; ``about`` if it varies."""
+    seconds = np.diff(times.astype("datetime64[s]").astype(np.int64))
+    if seconds.size == 0:
+        return "1 step"
+    usual = int(np.median(seconds))
+    about = "" if (seconds == usual).all() else "about "
+    for name, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if usual >= length:
+            return f"{about}{usual / length:.3g} {name}"
+    return f"{about}{usual} s"
