@@ -1,17 +1,20 @@
 """Which pixels a cloud mask leaves usable. What each kind of mask means is data: a TOML file
 of mask_profiles/ for each.
 
-Whatever the profile, 255 and the mask's own nodata value are never usable, nor is a place
-that the mask does not cover.
+A profile lists values that are unusable, or values that alone are usable, or bit fields. The
+user's own --mask-values, --clear-values and --mask-bits replace it. The mask's own nodata value
+is never usable, nor is 255 unless --clear-values or --mask-bits say so, nor is a place that the
+mask does not cover.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 
@@ -20,11 +23,14 @@ from numpy.typing import NDArray
 
 from geoforecast.errors import SettingsError, did_you_mean
 from geoforecast.raster.geotiff import not_nodata
+from geoforecast.stack.tables import Table
 
 ALWAYS_UNUSABLE = 255
 NONZERO = "nonzero"
 # Names that say "mask" but not which way round.
 UNCLEAR = re.compile(r"mask|msk|qa|quality|qc", re.IGNORECASE)
+# Pixels looked up at a time, so that the indices stay in the processor's cache.
+BLOCK = 2**16
 
 
 @dataclass(frozen=True)
@@ -45,9 +51,14 @@ class MaskProfile:
         description: for log lines.
         priority: lower ones are taken first if several masks are there.
         names: patterns of band names and file-name parts that such masks have.
+        told_names: further ones, too common to tell the kind; they count if the sensor or the
+            user has told it.
         unusable: whole values that mean unusable.
         nonzero: every value but 0 means unusable.
         bits: bit fields, each of which can make a pixel unusable.
+        usable: whole values that alone mean usable; empty for no such rule.
+        source: where this is documented.
+        usable_example, unusable_example: values that tests decode.
     """
 
     name: str
@@ -57,10 +68,21 @@ class MaskProfile:
     unusable: tuple[int, ...] = ()
     nonzero: bool = False
     bits: tuple[Bits, ...] = ()
+    usable: tuple[int, ...] = ()
+    told_names: tuple[str, ...] = ()
+    source: str = ""
+    usable_example: tuple[int, ...] = ()
+    unusable_example: tuple[int, ...] = ()
 
-    def recognises(self, name: str) -> bool:
-        """Whether a band name or file-name part is one of this kind's."""
-        return any(re.fullmatch(pattern, name, re.IGNORECASE) for pattern in self.names)
+    def recognises(self, name: str, *, told: bool = False) -> bool:
+        """Whether a band name or file-name part is one of this kind's.
+
+        Args:
+            name: of the band or part.
+            told: the sensor or the user says that masks are of this kind.
+        """
+        patterns = (*self.names, *self.told_names) if told else self.names
+        return any(re.fullmatch(pattern, name, re.IGNORECASE) for pattern in patterns)
 
 
 @cache
@@ -69,9 +91,163 @@ def profiles() -> dict[str, MaskProfile]:
     found = []
     for item in (resources.files("geoforecast.stack") / "mask_profiles").iterdir():
         if item.name.endswith(".toml"):
-            table = tomllib.loads(item.read_text(encoding="utf-8"))
-            found.append(_profile(item.name.removesuffix(".toml"), table))
-    return {p.name: p for p in sorted(found, key=lambda p: p.priority)}
+            content = tomllib.loads(item.read_text(encoding="utf-8"))
+            found.append(profile_from(Table(content, item.name), item.name.removesuffix(".toml")))
+    return {p.name: p for p in sorted(found, key=lambda p: (p.priority, p.name))}
+
+
+def profile_from(table: Table, name: str) -> MaskProfile:
+    """A mask profile from its TOML table.
+
+    Raises:
+        SettingsError: an unknown key or a wrong value, with the file and the key.
+    """
+    bits = []
+    for field in table.tables("bits"):
+        values = field.values("unusable")
+        bits.append(Bits(field.integer("first"), field.integer("last"), _numbers(values, field)))
+        field.finish()
+    example = table.table("example")
+    unusable = table.values("unusable", [])
+    profile = MaskProfile(
+        name=name,
+        description=table.text("description"),
+        priority=table.integer("priority", 0),
+        names=table.patterns("names", ()),
+        unusable=_numbers(unusable, table),
+        nonzero=NONZERO in unusable,
+        bits=tuple(bits),
+        usable=table.integers("usable", ()),
+        told_names=table.patterns("told_names", ()),
+        source=table.text("source", ""),
+        usable_example=example.integers("usable", ()),
+        unusable_example=example.integers("unusable", ()),
+    )
+    example.finish()
+    table.finish()
+    if not (profile.unusable or profile.nonzero or profile.bits or profile.usable):
+        raise table.error("", "says of no value what it means", "Give unusable, usable or bits.")
+    return profile
+
+
+@dataclass(frozen=True)
+class MaskRule:
+    """What makes a pixel usable: a profile, or the user's own rule in its place.
+
+    Attributes:
+        profile: what the values mean, if there is no rule of the user's own.
+        values: --mask-values, unusable.
+        clear_values: --clear-values, the only usable ones.
+        bits: --mask-bits, unusable.
+        dilate: grow unusable areas by this many mask pixels, in a square.
+    """
+
+    profile: MaskProfile
+    values: tuple[int, ...] = ()
+    clear_values: tuple[int, ...] = ()
+    bits: tuple[Bits, ...] = ()
+    dilate: int = 0
+
+    def usable(self, raw: NDArray[Any], nodata: float | None = None) -> NDArray[np.bool_]:
+        """Which mask pixels are usable.
+
+        Args:
+            raw: (y, x) mask values.
+            nodata: the mask's nodata value, or None.
+        Returns:
+            (y, x) bool, True = usable.
+        """
+        if nodata is not None and math.isnan(nodata):
+            nodata = None  # NaN pixels are unusable anyway, and NaN would never be found again
+        if raw.dtype.kind in "iu" and raw.dtype.itemsize <= 2:
+            table = _looked_up(replace(self, dilate=0), nodata, raw.dtype.str)
+            usable = _mapped(raw, table)
+        else:
+            usable = _decoded(raw, self, nodata)
+        return _shrunk(usable, self.dilate) if self.dilate else usable
+
+    def describe(self) -> str:
+        """The user's own rule and the dilation, for people; "" if there are none."""
+        parts = []
+        if self.clear_values:
+            parts.append(f"usable only by --clear-values: {', '.join(map(str, self.clear_values))}")
+        if self.values:
+            parts.append(f"unusable by --mask-values: {', '.join(map(str, self.values))}")
+        if self.bits:
+            parts.append(f"unusable by --mask-bits: {', '.join(map(_bits_text, self.bits))}")
+        if self.dilate:
+            parts.append(f"grown by {self.dilate} px (square)")
+        return ", ".join(parts)
+
+    @property
+    def always(self) -> bool:
+        """Whether 255 is unusable whatever the profile says."""
+        return not (self.clear_values or self.bits)
+
+
+def mask_rule(
+    profile: MaskProfile,
+    *,
+    values: Sequence[int] = (),
+    clear_values: Sequence[int] = (),
+    bits: str = "",
+    dilate: int = 0,
+) -> MaskRule:
+    """The rule that the mask settings make of a profile.
+
+    Raises:
+        SettingsError: --mask-bits cannot be read, or the settings contradict each other.
+    """
+    rule = MaskRule(profile, tuple(values), tuple(clear_values), parse_bits(bits), dilate)
+    both = sorted(set(values) & set(clear_values))
+    if both:
+        raise SettingsError(
+            f"{both[0]} is both in --clear-values (usable) and in --mask-values (unusable).",
+            remedy="Leave it out of one of them.",
+        )
+    clear = np.array(rule.clear_values, np.int64)
+    lost = clear[~_decoded(clear, rule, None)]
+    if lost.size:
+        raise SettingsError(
+            f"--clear-values {lost[0]} has bits set that --mask-bits {bits} calls unusable.",
+            remedy="Leave that value or those bits out.",
+        )
+    if rule.bits and not _decoded(np.arange(2**16), rule, None).any():
+        raise SettingsError(
+            f"--mask-bits {bits} leaves no value usable.",
+            remedy="List only the values of a field that mean unusable, such as 8-9=2|3.",
+        )
+    return rule
+
+
+def parse_bits(text: str) -> tuple[Bits, ...]:
+    """The bit fields of --mask-bits.
+
+    Args:
+        text: such as "3,4" (unusable if set) or "8-9=2|3" (unusable if the field is 2 or 3).
+    Raises:
+        SettingsError: it cannot be read, or a value does not fit its field.
+    """
+    fields = []
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        found = re.fullmatch(r"(\d{1,2})(?:-(\d{1,2}))?(?:=(\d+(?:\|\d+)*))?", part)
+        first = int(found[1]) if found else -1
+        last = int(found[2] or first) if found else -1
+        numbers = tuple(int(n) for n in found[3].split("|")) if found and found[3] else ()
+        if found is None or not first <= last <= 31:
+            raise SettingsError(
+                f"--mask-bits {text}: '{part}' is no bit field.",
+                remedy="Write bits such as 3,4 or fields with their unusable values such as "
+                "8-9=2|3; bits are counted from 0 to 31.",
+            )
+        largest = 2 ** (last - first + 1) - 1
+        if any(number > largest for number in numbers):
+            raise SettingsError(
+                f"--mask-bits {text}: {max(numbers)} does not fit into bits {first}-{last}.",
+                remedy=f"A field of {last - first + 1} bits holds 0 to {largest}.",
+            )
+        fields.append(Bits(first, last, numbers))
+    return tuple(fields)
 
 
 @dataclass(frozen=True)
@@ -82,11 +258,15 @@ class MaskChoice:
         profile: what mask values mean; None for no masking, or for whatever is found.
         name: band name or file-name part of the mask; "" for what the profile recognises.
         auto: look for any known mask.
+        preferred: profiles of the sensor, looked at before all others.
+        own: stands for the user's own rule, under which names of unclear sense are clear.
     """
 
     profile: MaskProfile | None
     name: str
     auto: bool
+    preferred: tuple[MaskProfile, ...] = ()
+    own: MaskProfile | None = None
 
     def matches(self, name: str) -> MaskProfile | None:
         """The profile under which a band name or file-name part is the mask, or None."""
@@ -94,20 +274,39 @@ class MaskChoice:
             return self.profile if name.lower() == self.name.lower() else None
         if self.profile is not None:
             # A profile given by name also settles names that do not tell their sense.
-            named = self.profile.recognises(name) or UNCLEAR.fullmatch(name)
+            named = self.profile.recognises(name, told=True) or UNCLEAR.fullmatch(name)
             return self.profile if named else None
-        return next((p for p in profiles().values() if p.recognises(name)), None)
+        found = next((p for p in self.preferred if p.recognises(name, told=True)), None)
+        if found is None:
+            found = next((p for p in profiles().values() if p.recognises(name)), None)
+        return self.own if found is None and UNCLEAR.fullmatch(name) else found
 
 
-def mask_choice(text: str, values: Sequence[int]) -> MaskChoice:
-    """What the settings --mask and --mask-values mean.
+def mask_choice(
+    text: str,
+    values: Sequence[int],
+    *,
+    clear_values: Sequence[int] = (),
+    bits: str = "",
+    preferred: Sequence[MaskProfile] = (),
+) -> MaskChoice:
+    """What the mask settings mean.
 
+    Args:
+        text: --mask.
+        values, clear_values, bits: --mask-values, --clear-values, --mask-bits.
+        preferred: mask profiles of the sensor.
     Raises:
         SettingsError: an unknown profile, or a name whose sense is unclear.
     """
-    known = profiles()
+    known = {p.name: p for p in preferred} | profiles()
+    own = None
+    if values or clear_values or bits:
+        name = "values" if values else "clear values" if clear_values else "bits"
+        own = MaskProfile(name, "your own rule", 0, (), tuple(values))
     if text in ("auto", "none", ""):
-        return MaskChoice(None, "", text == "auto")
+        auto = text == "auto"
+        return MaskChoice(None, "", auto, tuple(preferred), own if auto else None)
     head, _, tail = text.partition(":")
     if head.lower() in known:
         return MaskChoice(known[head.lower()], tail, False)
@@ -115,15 +314,13 @@ def mask_choice(text: str, values: Sequence[int]) -> MaskChoice:
         raise SettingsError(
             f"--mask {text}: there is no mask profile '{head}'.", remedy=did_you_mean(head, known)
         )
-    profile = next((p for p in known.values() if p.recognises(text)), None)
-    if profile is None and values:
-        profile = MaskProfile("values", "--mask-values", 0, (), tuple(values))
+    profile = next((p for p in known.values() if p.recognises(text)), None) or own
     if profile is None:
         raise SettingsError(
             f"--mask {text} does not say what the mask's values mean.",
             remedy=f"Write PROFILE:{text} with one of {', '.join(known)}, such as "
             f"--mask cloud:{text} (1 = unusable) or --mask clear:{text} (1 = usable), or add "
-            "--mask-values.",
+            "--mask-values, --clear-values or --mask-bits.",
         )
     return MaskChoice(profile, text, False)
 
@@ -135,6 +332,8 @@ def usable_pixels(
     values: Sequence[int] = (),
     nodata: float | None = None,
     dilate: int = 0,
+    clear_values: Sequence[int] = (),
+    bits: Sequence[Bits] = (),
 ) -> NDArray[np.bool_]:
     """Which pixels a mask leaves usable.
 
@@ -144,48 +343,91 @@ def usable_pixels(
         values: values that mean unusable instead of the profile's.
         nodata: the mask's nodata value, or None.
         dilate: grow unusable areas by this many pixels, in a square.
+        clear_values: the only usable values, instead of the profile's.
+        bits: fields that mean unusable, instead of the profile's.
     Returns:
         (y, x) bool, True = usable.
     """
-    usable = not_nodata(raw, nodata) & (raw != ALWAYS_UNUSABLE)
-    if values:
-        usable &= ~np.isin(raw, values)
+    rule = MaskRule(profile, tuple(values), tuple(clear_values), tuple(bits), dilate)
+    return rule.usable(raw, nodata)
+
+
+def _decoded(raw: NDArray[Any], rule: MaskRule, nodata: float | None) -> NDArray[np.bool_]:
+    """Usable pixels, value by value."""
+    profile = rule.profile
+    usable = not_nodata(raw, nodata)
+    if rule.always:
+        usable &= raw != ALWAYS_UNUSABLE
+    if rule.clear_values or rule.values or rule.bits:
+        only, unusable, nonzero, bits = rule.clear_values, rule.values, False, rule.bits
     else:
-        if profile.nonzero:
-            usable &= raw == 0
-        if profile.unusable:
-            usable &= ~np.isin(raw, profile.unusable)
-        whole = np.where(usable, raw, 0).astype(np.int64) if profile.bits else raw
-        for field in profile.bits:
+        only, unusable, nonzero, bits = (
+            profile.usable,
+            profile.unusable,
+            profile.nonzero,
+            profile.bits,
+        )
+    if only:
+        usable &= np.isin(raw, only)
+    if unusable:
+        usable &= ~np.isin(raw, unusable)
+    if nonzero:
+        usable &= raw == 0
+    if bits:
+        whole = np.where(usable, raw, 0).astype(np.int64)
+        for field in bits:
             part = (whole >> field.first) & ((1 << (field.last - field.first + 1)) - 1)
             usable &= ~np.isin(part, field.unusable) if field.unusable else part == 0
-    return _shrunk(usable, dilate) if dilate else usable
+    return usable
+
+
+@lru_cache(maxsize=64)
+def _looked_up(rule: MaskRule, nodata: float | None, dtype: str) -> NDArray[np.bool_]:
+    """Usability of every value of an integer type of one or two bytes, by its bit pattern."""
+    kind = np.dtype(dtype)
+    patterns = np.arange(2 ** (8 * kind.itemsize), dtype=f"u{kind.itemsize}")
+    return _decoded(patterns.view(kind), rule, nodata)
+
+
+def _mapped(raw: NDArray[Any], table: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    flat = np.ascontiguousarray(raw).reshape(-1).view(f"u{raw.dtype.itemsize}")
+    result = np.empty(raw.size, bool)
+    for start in range(0, raw.size, BLOCK):
+        # Every pattern is in the table, so "clip" only spares the check.
+        table.take(flat[start : start + BLOCK], out=result[start : start + BLOCK], mode="clip")
+    return result.reshape(raw.shape)
 
 
 def _shrunk(usable: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
-    """Usable areas less all within a square of ``pixels`` around an unusable one."""
+    """Usable areas less all within a square of ``pixels`` around an unusable one.
+
+    Runs of 2, 4, 8 .. pixels that are all usable, then two overlapping ones for the full
+    length: the passes grow with the logarithm of the distance.
+    """
     for axis in (0, 1):
-        along = np.moveaxis(usable, axis, 0)
-        kept = along.copy()
-        for shift in range(1, min(pixels, len(along) - 1) + 1):
-            kept[shift:] &= along[:-shift]
-            kept[:-shift] &= along[shift:]
-        usable = np.moveaxis(kept, 0, axis)
+        reach = min(pixels, usable.shape[axis] - 1) if usable.shape[axis] else 0
+        margin = [(0, 0), (0, 0)]
+        margin[axis] = (reach, reach)
+        run = np.pad(usable, margin, constant_values=True)
+        length, full = 1, 2 * reach + 1
+        while length < full:
+            step = min(length, full - length)
+            size = run.shape[axis] - step
+            front = run[:size] if axis == 0 else run[:, :size]
+            back = run[step:] if axis == 0 else run[:, step:]
+            run = front & back
+            length += step
+        usable = run
     return np.ascontiguousarray(usable)
 
 
-def _profile(name: str, table: dict[str, Any]) -> MaskProfile:
-    unusable = table.get("unusable", [])
-    bits = tuple(
-        Bits(b["first"], b["last"], tuple(v for v in b["unusable"] if v != NONZERO))
-        for b in table.get("bits", [])
-    )
-    return MaskProfile(
-        name=name,
-        description=table["description"],
-        priority=table["priority"],
-        names=tuple(table["names"]),
-        unusable=tuple(v for v in unusable if v != NONZERO),
-        nonzero=NONZERO in unusable,
-        bits=bits,
-    )
+def _bits_text(field: Bits) -> str:
+    span = str(field.first) if field.first == field.last else f"{field.first}-{field.last}"
+    return f"{span}={'|'.join(map(str, field.unusable))}" if field.unusable else span
+
+
+def _numbers(values: Sequence[Any], table: Table) -> tuple[int, ...]:
+    for value in values:
+        if value != NONZERO and (isinstance(value, bool) or not isinstance(value, int)):
+            raise table.error("unusable", f"holds {value!r}", f'Give numbers or "{NONZERO}".')
+    return tuple(v for v in values if v != NONZERO)
