@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from geoforecast.errors import InputError, SettingsError, did_you_mean
 from geoforecast.settings import StackSettings
 from geoforecast.stack.expressions import compute, read_expression, split_assignments, substitute
-from geoforecast.stack.scenes import SceneFile
+
+if TYPE_CHECKING:
+    from geoforecast.stack.scenes import SceneFile
 
 # What bands are called that play a role, in lower case without signs; the longest name wins.
 ROLE_NAMES: dict[str, tuple[str, ...]] = {

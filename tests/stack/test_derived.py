@@ -220,6 +220,12 @@ def test_what_is_kept_and_what_must_be_read() -> None:
     assert needed_derived(S2, derived) == ()
 
 
+def test_what_is_needed_reaches_through_a_chain() -> None:
+    chain = parse_derived(settings(expression="a = B02; b = a + 1; c = b + 1; d = B03"), S2, {})
+    assert [item.name for item in needed_derived(("c",), chain)] == ["a", "b", "c"]
+    assert kept_bands(("c",), S2, chain) == (("c",), ("B02",))
+
+
 def test_an_exact_name_comes_before_its_number() -> None:
     assert kept_bands(("2",), ("2", "1"), ()) == (("2",), ("2",))
 

@@ -73,6 +73,7 @@ def test_all_is_float32() -> None:
     assert compute("x - 0.1", x)[0] == 0
     assert compute("x + 1 - x", x)[1] == 0
     assert compute("where(x > 5, 1, 2)", x).dtype == np.float32
+    assert compute("x + 0", {"x": np.array([7], np.uint8)}).dtype == np.float32
 
 
 @pytest.mark.parametrize(
@@ -178,6 +179,6 @@ def test_an_assignment_needs_a_name(text: str, message: str) -> None:
 
 
 def test_substitution_keeps_functions_and_quotes_odd_names() -> None:
-    text = substitute("exp(-(N - L) ** 2) / max(N, R)", {"N": "band 8", "R": "max", "L": -0.5})
-    bands = {"band 8": np.float32([0.3]), "max": np.float32([0.7])}
+    text = substitute("exp(-(N - L) ** 2) / max(N, R)", {"N": "band 8", "R": "and", "L": -0.5})
+    bands = {"band 8": np.float32([0.3]), "and": np.float32([0.7])}
     np.testing.assert_allclose(compute(text, bands), np.exp(-(0.8**2)) / 0.7, rtol=1e-6)
