@@ -284,7 +284,7 @@ def _interpolate(lattice: Floats, step: int, col: NDArray[Any], row: NDArray[Any
     return np.asarray(top * (1 - v) + low * v)
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, inline="always")
 def _snapped(value: float) -> float:
     near = np.rint(value * 2.0) / 2.0
     return near if abs(value - near) < SNAP_PX else value
@@ -301,12 +301,13 @@ def _cell(place: float, step: int, last: int) -> int:
 def _affine_coordinates(
     m: Floats, row0: int, col0: int, shift: float, x: Floats, y: Floats
 ) -> None:
+    ma, mb, mc, md, me, mf = m[0], m[1], m[2], m[3], m[4], m[5]
     for i in range(x.shape[0]):
         row = row0 + i + shift
         for j in range(x.shape[1]):
             col = col0 + j + shift
-            x[i, j] = _snapped(m[0] * col + m[1] * row + m[2])
-            y[i, j] = _snapped(m[3] * col + m[4] * row + m[5])
+            x[i, j] = _snapped(ma * col + mb * row + mc)
+            y[i, j] = _snapped(md * col + me * row + mf)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -314,22 +315,32 @@ def _lattice_coordinates(
     lattice: Floats, step: int, row0: int, col0: int, shift: float, x: Floats, y: Floats
 ) -> None:
     last_row, last_col = lattice.shape[1] - 1, lattice.shape[2] - 1
+    wide = x.shape[1]
+    nodes_x, nodes_y = np.empty(last_col + 1), np.empty(last_col + 1)
     for i in range(x.shape[0]):
         row = row0 + i + shift
         n = _cell(row, step, last_row)
         v = (row - n * step) / step
         n1 = min(n + 1, last_row)
-        for j in range(x.shape[1]):
+        for k in range(last_col + 1):  # the lattice at this row, then along it
+            nodes_x[k] = lattice[0, n, k] * (1.0 - v) + lattice[0, n1, k] * v
+            nodes_y[k] = lattice[1, n, k] * (1.0 - v) + lattice[1, n1, k] * v
+        j = 0
+        while j < wide:
             col = col0 + j + shift
             k = _cell(col, step, last_col)
-            u = (col - k * step) / step
             k1 = min(k + 1, last_col)
-            top = lattice[0, n, k] * (1.0 - u) + lattice[0, n, k1] * u
-            low = lattice[0, n1, k] * (1.0 - u) + lattice[0, n1, k1] * u
-            x[i, j] = _snapped(top * (1.0 - v) + low * v)
-            top = lattice[1, n, k] * (1.0 - u) + lattice[1, n, k1] * u
-            low = lattice[1, n1, k] * (1.0 - u) + lattice[1, n1, k1] * u
-            y[i, j] = _snapped(top * (1.0 - v) + low * v)
+            stop = wide
+            if k == last_col:
+                stop = j + 1
+            elif col < k1 * step:
+                stop = min(wide, int(np.ceil(k1 * step - col0 - shift)))
+            x0, x1, y0, y1 = nodes_x[k], nodes_x[k1], nodes_y[k], nodes_y[k1]
+            for c in range(j, stop):
+                u = (col0 + c + shift - k * step) / step
+                x[i, c] = _snapped(x0 * (1.0 - u) + x1 * u)
+                y[i, c] = _snapped(y0 * (1.0 - u) + y1 * u)
+            j = stop
 
 
 @numba.njit(nogil=True, cache=True)

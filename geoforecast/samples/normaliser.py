@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geoforecast.raster.cube import Cube
-from geoforecast.raster.grid import Tile
+from geoforecast.raster.cube import CHUNK_STEPS, Cube
+from geoforecast.raster.measures import COUNT, HIGH, LOW, M2, MEAN, joined
 
 # Quantiles come from at most about this many pixels a band, on a fixed lattice.
 QUANTILE_PIXELS = 2_000_000
-ROWS = 256  # rows read at once; fixed, so that sums do not depend on chunks or jobs
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class BandStatistics:
     """Statistics of one band's valid training pixels, in band units.
 
     ``log_mean`` and ``log_std`` are those of log(1 + max(x, 0)). All are NaN where no
-    pixel was valid; quantiles are from a regular subsample of large cubes.
+    pixel was valid; they and the quantiles are from a regular subsample of large cubes.
     """
 
     count: int
@@ -90,38 +89,24 @@ class Normaliser:
 def fit_statistics(cube: Cube, steps: range) -> list[BandStatistics]:
     """Statistics of each band's valid pixels over some steps.
 
-    Sums run over fixed blocks in a fixed order, in float64, so that they are the same to
-    the bit whatever the cube's chunks.
+    Counts, means, spreads and extremes are exact and were measured while the cube was
+    written; quantiles and logarithms come from the cube's overview, which holds every pixel
+    of a small cube. No pixel is read again.
 
     Args:
         cube: where to read.
         steps: the training steps, consecutive.
     """
-    _, bands, height, width = cube.shape
-    stride = max(1, math.isqrt(len(steps) * height * width // QUANTILE_PIXELS))
-    sums = np.zeros((bands, 5), dtype=np.float64)  # count, sum, sum^2, log sum, log sum^2
-    low, high = np.full(bands, np.inf), np.full(bands, -np.inf)
-    kept: list[list[NDArray[np.float32]]] = [[] for _ in range(bands)]
-    shift = _first_values(cube, steps)
-    for row in range(0, height, ROWS):
-        tile = Tile(row, min(row + ROWS, height), 0, width)
-        for start in range(steps.start, steps.stop, 8):
-            values, valid = cube.read(start, min(start + 8, steps.stop), tile)
-            for band in range(bands):
-                x = values[:, band][valid[:, band]].astype(np.float64)
-                if x.size == 0:
-                    continue
-                # Sums of differences from a typical value keep the variance exact.
-                d, logs = x - shift[band], np.log1p(np.maximum(x, 0))
-                sums[band] += x.size, d.sum(), (d * d).sum(), logs.sum(), (logs * logs).sum()
-                low[band], high[band] = min(low[band], x.min()), max(high[band], x.max())
-                lattice = (slice(None), band, slice(-row % stride, None, stride))
-                sub = (*lattice, slice(None, None, stride))
-                kept[band].append(values[sub][valid[sub]])
-    return [
-        _statistics(sums[band], shift[band], low[band], high[band], kept[band])
-        for band in range(bands)
-    ]
+    measures = joined(np.swapaxes(cube.step_statistics()[steps.start : steps.stop], 0, 1))
+    overview = cube.overview()
+    kept: list[list[NDArray[np.float32]]] = [[] for _ in cube.bands]
+    for start in range(steps.start, steps.stop, CHUNK_STEPS):
+        seen = overview.read(start, min(start + CHUNK_STEPS, steps.stop))
+        stride = max(1, math.isqrt(len(steps) * seen[0, 0].size // QUANTILE_PIXELS))
+        for band, values in enumerate(kept):
+            sub = seen[:, band, ::stride, ::stride]
+            values.append(sub[np.isfinite(sub)])
+    return [_statistics(measures[band], kept[band]) for band in range(len(cube.bands))]
 
 
 def fit_normaliser(method: str, statistics: list[BandStatistics]) -> Normaliser:
@@ -164,46 +149,26 @@ def from_meta(meta: Mapping[str, Any]) -> tuple[Normaliser, list[BandStatistics]
     return normaliser, [BandStatistics(**band) for band in bands]
 
 
-def _first_values(cube: Cube, steps: range) -> NDArray[np.float64]:
-    """A typical value of each band: the mean of the first step that has any valid pixel."""
-    _, bands, height, width = cube.shape
-    result = np.zeros(bands)
-    missing = set(range(bands))
-    tile = Tile(0, min(ROWS, height), 0, width)
-    for step in steps:
-        if not missing:
-            break
-        values, valid = cube.read(step, step + 1, tile)
-        for band in sorted(missing):
-            if valid[0, band].any():
-                result[band] = values[0, band][valid[0, band]].mean(dtype=np.float64)
-                missing.discard(band)
-    return result
-
-
-def _statistics(
-    sums: NDArray[np.float64],
-    shift: float,
-    low: float,
-    high: float,
-    kept: list[NDArray[np.float32]],
-) -> BandStatistics:
-    count = int(sums[0])
+def _statistics(measures: NDArray[np.float64], kept: list[NDArray[np.float32]]) -> BandStatistics:
+    count = int(measures[COUNT])
+    nan = math.nan
     if count == 0:
-        nan = math.nan
         return BandStatistics(0, nan, nan, nan, nan, nan, nan, nan, nan, nan)
     sample = np.concatenate(kept).astype(np.float64)
-    quartiles = np.quantile(sample, [0.25, 0.5, 0.75]) if sample.size else [math.nan] * 3
-    mean_shifted, log_mean = sums[1] / count, sums[3] / count
+    quartiles, logs = [nan] * 3, (nan, nan)
+    if sample.size:
+        quartiles = [float(q) for q in np.quantile(sample, [0.25, 0.5, 0.75])]
+        logarithms = np.log1p(np.maximum(sample, 0))
+        logs = float(logarithms.mean()), float(logarithms.std())
     return BandStatistics(
         count=count,
-        mean=float(shift + mean_shifted),
-        std=math.sqrt(max(0.0, sums[2] / count - mean_shifted**2)),
-        minimum=float(low),
-        maximum=float(high),
-        median=float(quartiles[1]),
-        lower_quartile=float(quartiles[0]),
-        upper_quartile=float(quartiles[2]),
-        log_mean=float(log_mean),
-        log_std=math.sqrt(max(0.0, sums[4] / count - log_mean**2)),
+        mean=float(measures[MEAN]),
+        std=math.sqrt(measures[M2] / count),
+        minimum=float(measures[LOW]),
+        maximum=float(measures[HIGH]),
+        median=quartiles[1],
+        lower_quartile=quartiles[0],
+        upper_quartile=quartiles[2],
+        log_mean=logs[0],
+        log_std=logs[1],
     )

@@ -8,11 +8,13 @@ import shutil
 
 import numpy as np
 import pytest
+import zarr
 from affine import Affine
 from rasterio.crs import CRS
 
 from geoforecast.errors import CubeError
-from geoforecast.raster.cube import CubeWriter, _unit, open_cube
+from geoforecast.raster.cube import CubeWriter, open_cube
+from geoforecast.raster.cube_writer import _unit
 from geoforecast.raster.grid import Grid
 
 
@@ -38,6 +40,12 @@ def test_a_missing_chunk_is_damage(store):
         cube.read(8, 12)
     assert "a chunk is missing" in str(caught.value)
     assert "stack FOLDER --overwrite" in str(caught.value)
+
+
+def test_a_missing_chunk_of_validity_is_damage(store):
+    (store / "valid/c/0/0/0/0").unlink()
+    with pytest.raises(CubeError, match="is damaged: steps 0 to 7"):
+        open_cube(store).read(0, 8)
 
 
 @pytest.mark.parametrize("name", ["values", "valid"])
@@ -86,7 +94,7 @@ def test_what_is_not_a_complete_cube_says_so(store, damage):
 )
 def test_the_axes_have_the_unit_of_the_crs(make_project, tmp_path, epsg, unit):
     template = open_cube(make_project(np.ones((12, 1, 4, 5), np.float32)).cube_path)
-    writer = CubeWriter(
+    CubeWriter(
         tmp_path / "other.zarr",
         times=template.times,
         bands=["a"],
@@ -94,10 +102,36 @@ def test_the_axes_have_the_unit_of_the_crs(make_project, tmp_path, epsg, unit):
         dtype="float32",
         observed=template.observed,
     )
-    assert writer._root["x"].attrs["units"] == unit
+    assert zarr.open_group(tmp_path / "other.zarr")["x"].attrs["units"] == unit
 
 
 def test_axes_of_a_crs_without_units_are_metres():
     plant = 'ENGCRS["plant",EDATUM["here"],CS[ordinal,2],AXIS["i",east],AXIS["j",north]]'
     for wkt in (plant, "no CRS at all"):
         assert _unit(Grid(wkt, Affine.identity(), (1, 1))) == "m"
+
+
+def test_measures_are_those_of_the_pixels(make_project):
+    values = np.random.default_rng(3).normal(280, 9, (11, 2, 300, 270)).astype(np.float32)
+    values[:, :, 40:90, 200:] = np.nan
+    values[4] = np.nan
+    cube = open_cube(make_project(values).cube_path)
+    statistics = cube.step_statistics()
+    assert statistics.shape == (11, 2, 5)
+    assert (statistics[4, :, 0] == 0).all()
+    assert np.isnan(statistics[4, :, 1:]).all()
+    for step, band in ((0, 0), (10, 1)):
+        x = values[step, band].astype(np.float64)
+        x = x[np.isfinite(x)]
+        expected = [x.size, x.mean(), ((x - x.mean()) ** 2).sum(), x.min(), x.max()]
+        assert statistics[step, band] == pytest.approx(expected, rel=1e-12)
+    overview = cube.overview()
+    assert overview.stride == 2
+    np.testing.assert_array_equal(overview.read(3, 11), values[3:11, :, ::2, ::2])
+
+
+def test_a_cube_of_the_format_before_is_made_again(store):
+    change_meta(store, format=1)
+    with pytest.raises(CubeError, match="older geoforecast") as caught:
+        open_cube(store)
+    assert "--overwrite" in str(caught.value)

@@ -48,7 +48,6 @@ def test_the_variance_of_large_values_keeps_its_digits(make_project):
 
 def test_quantiles_of_a_subsample_are_near(make_project, monkeypatch):
     monkeypatch.setattr(normaliser_module, "QUANTILE_PIXELS", 2000)
-    monkeypatch.setattr(normaliser_module, "ROWS", 7)  # blocks that do not fit the lattice
     values = np.random.default_rng(2).random((10, 1, 60, 50)).astype(np.float32)
     (statistics,) = fit_statistics(open_cube(make_project(values).cube_path), range(10))
     assert statistics.median == pytest.approx(0.5, abs=0.05)
