@@ -6,15 +6,20 @@ VENV ?= .venv
 DEMO ?= demo
 DATA ?= ../shared/data
 PYTEST_JOBS ?= 2
+# Of bench-stack: number of dates, rows and columns of a scene, repeats.
+DATES ?= 24
+EDGE ?= 2500
+REPEATS ?= 3
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PEERS := .venv-bench
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 BENCHMARKS := $(filter-out benchmarks/real_series.py,$(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env demo test test-slow test-all lint fix bench real build clean
+.PHONY: help env demo test test-slow test-all lint fix bench bench-stack real build clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +72,16 @@ fix: $(READY)  ## Apply what ruff can mend by itself
 bench: $(READY)  ## Run the benchmarks that need no real data
 	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script; done
 
+# The peers live apart, so that none of them decides which releases the product runs with.
+$(PEERS)/.ready: benchmarks/stack/requirements.txt $(READY)
+	@test -x $(PEERS)/bin/python || $(BIN)/python -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip -qq --disable-pip-version-check install -r $<
+	@touch $@
+
+bench-stack: $(PEERS)/.ready  ## Run stack against its peers (DATES, EDGE, REPEATS)
+	$(BIN)/python benchmarks/stack/run.py --dates $(DATES) --edge $(EDGE) \
+	    --repeats $(REPEATS) --data $(DATA) --peer-python $(PEERS)/bin/python
+
 real: $(READY)  ## Run the chain on the real series in DATA (default ../shared/data)
 	$(BIN)/python benchmarks/real_series.py --data $(DATA)
 
@@ -76,6 +91,6 @@ build: $(READY)  ## Build the sdist and the wheel, and try the wheel
 	$(BIN)/python -m zipfile -l $$(ls dist/*.whl) | grep -q geoforecast/cli.py
 	@ls -l dist
 
-clean:  ## Remove what the other targets made, but for .venv
+clean:  ## Remove what the other targets made, but for the environments
 	rm -rf $(DEMO) dist build benchmarks/out .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find geoforecast tests benchmarks sample_data -name __pycache__ -prune -exec rm -rf {} +

@@ -217,9 +217,7 @@ def stackstac_dask(work: Work, out: Path, *, chunk: int) -> Array:
         dtype="float32",
         fill_value=np.float32("nan"),
     )
-    scl = lazy(
-        assets=[MASK], resampling=Resampling.nearest, dtype="uint8", fill_value=np.uint8(0)
-    )
+    scl = lazy(assets=[MASK], resampling=Resampling.nearest, dtype="uint8", fill_value=np.uint8(0))
     bands = [numbers.data[:, number] for number in range(len(BANDS))]
     return dask_blocks(work, out, bands, scl.data[:, 0])
 

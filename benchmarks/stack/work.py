@@ -54,9 +54,7 @@ class Work:
 
     def files(self) -> list[Path]:
         """Every file of pixels."""
-        return [
-            self.path(step, band) for step in range(len(self.dates)) for band in (*BANDS, MASK)
-        ]
+        return [self.path(step, band) for step in range(len(self.dates)) for band in (*BANDS, MASK)]
 
     def save(self) -> Path:
         """Write work.json into the folder."""

@@ -1,4 +1,4 @@
-"""The second, eager pass: read a finished array, write it z-scored. The same for every contender."""
+"""The second, eager pass: read a finished array, write it z-scored; the same for everyone."""
 
 from __future__ import annotations
 
