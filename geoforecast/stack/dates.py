@@ -8,79 +8,26 @@ inside a longer reading, drop out. If two are left that differ, the user must ch
 
 from __future__ import annotations
 
-import datetime as dt
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from geoforecast.errors import DateError, SettingsError
+from geoforecast.stack.dateformats import (
+    CONVENTIONS,
+    LOOSE,
+    PATTERNS,
+    Found,
+    parse_date,
+    precision,
+    time_of,
+)
+from geoforecast.stack.names import printable
 
 MOST = 0.8  # share of the best reading's files that a competing reading must cover
-YEARS = range(1900, 2101)
-
-_Y, _M, _D, _J = r"(?P<year>\d{4})", r"(?P<month>\d\d)", r"(?P<day>\d\d)", r"(?P<doy>\d{3})"
-_H, _N, _S = r"(?P<hour>\d\d)", r"(?P<minute>\d\d)", r"(?P<second>\d\d)"
-_START, _END = r"(?<!\d)", r"(?!\d)"
-
-# Named as users see them; finest first.
-FORMATS: dict[str, str] = {
-    "YYYYMMDDThhmmss": f"{_Y}{_M}{_D}T?{_H}{_N}{_S}",
-    "YYYYMMDD_hhmmss": f"{_Y}{_M}{_D}[_-]{_H}{_N}{_S}",
-    "YYYY-MM-DDThh:mm:ss": f"{_Y}[-_./]{_M}[-_./]{_D}[T_ -]{_H}[-:_.]?{_N}[-:_.]?{_S}",
-    "YYYYDDDThhmmss": rf"{_Y}{_J}T?{_H}{_N}{_S}\d?",
-    "YYYYMMDDThhmm": f"{_Y}{_M}{_D}T?{_H}{_N}",
-    "YYYYMMDD_hhmm": f"{_Y}{_M}{_D}[_-]{_H}{_N}",
-    "YYYY-MM-DDThh:mm": f"{_Y}[-_./]{_M}[-_./]{_D}[T_ -]{_H}[-:_.]?{_N}",
-    "YYYYDDD.hhmm": f"{_Y}{_J}[T.]?{_H}{_N}",
-    "YYYYMMDD": f"{_Y}{_M}{_D}",
-    "YYYY-MM-DD": f"{_Y}(?P<sep>[-_./]){_M}(?P=sep){_D}",
-    "YYYYDDD": f"{_Y}{_J}",
-    "YYYY-DDD": f"{_Y}[-_/]{_J}",
-    "YYYYMM": f"{_Y}{_M}",
-    "YYYY-MM": f"{_Y}[-_/]{_M}",
-    "YYYY": _Y,
-}
-_PATTERNS = {name: re.compile(_START + text + _END) for name, text in FORMATS.items()}
-# A time that a mere underscore joins to a date may be some other number.
-_LOOSE = {"YYYYMMDD_hhmmss": "YYYYMMDD", "YYYYMMDD_hhmm": "YYYYMMDD"}
-
-# Products whose names hold several dates, and where the acquisition stands.
-CONVENTIONS: dict[str, re.Pattern[str]] = {
-    "Landsat product, acquisition date": re.compile(
-        rf"L[COETM]\d\d_[A-Z0-9]{{2,4}}_\d{{6}}_{_Y}{_M}{_D}_\d{{8}}_C?\d\d_(?:T1|T2|RT|A1|A2|V\d\d)"
-    ),
-    "Landsat scene, year and day": re.compile(rf"L[COETM]\d\d{{3}}\d{{3}}{_Y}{_J}[A-Z]{{3}}\d\d"),
-    "Sentinel-2 product, sensing time": re.compile(
-        rf"S2[A-D]_MSIL\d[AC]_{_Y}{_M}{_D}T{_H}{_N}{_S}_N\d{{4}}_R\d{{3}}_T\w{{5}}_\d{{8}}T\d{{6}}"
-    ),
-    "Sentinel-1 product, start time": re.compile(
-        rf"S1[A-D]_\w{{2}}_\w{{4}}_\w{{4}}_{_Y}{_M}{_D}T{_H}{_N}{_S}_\d{{8}}T\d{{6}}"
-    ),
-    "MODIS or VIIRS product, acquisition day": re.compile(
-        rf"(?:M[OYC]D|VNP|VJ\d)\w*\.A{_Y}{_J}(?:\.{_H}{_N}(?=\.))?"
-    ),
-}
-
-DATE_TAGS = (
-    "ACQUISITIONDATETIME",
-    "ACQUISITION_DATETIME",
-    "SENSING_TIME",
-    "DATE_ACQUIRED",
-    "DATETIME",
-    "TIME",
-    "DATE",
-    "TIFFTAG_DATETIME",
-)
-
-
-@dataclass(frozen=True)
-class Found:
-    """A date in one name: its time and the characters it takes up."""
-
-    time: np.datetime64
-    span: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -103,6 +50,7 @@ class _Reading:
     label: str
     in_name: bool
     found: Mapping[int, Found]
+    added: frozenset[int] = frozenset()  # files whose names state their date otherwise
 
     @property
     def distinct(self) -> int:
@@ -127,55 +75,13 @@ def choose_dates(
     if regex:
         return _by_regex(names, folders, regex)
     for in_name, texts in ((True, names), (False, folders)):
-        for label, pattern in CONVENTIONS.items():
-            reading = _Reading(label, in_name, _matches(pattern, texts, 0))
-            if len(reading.found) >= MOST * len(names) and reading.distinct > 1:
-                return _choice(reading, len(names), names, folders)
+        reading = _product_names(texts, in_name)
+        if len(reading.found) >= MOST * len(names) and reading.distinct > 1:
+            return _choice(reading, names, folders)
     readings = [r for s, t in ((True, names), (False, folders)) for r in _readings(t, s)]
     if not readings:
         return None
-    return _choice(_settle(readings, names, folders), len(names), names, folders)
-
-
-def date_from_tags(tags: Mapping[str, str]) -> np.datetime64 | None:
-    """The time in a file's tags, or None."""
-    upper = {key.upper(): value for key, value in tags.items()}
-    for key in DATE_TAGS:
-        text = upper.get(key, "").strip().replace(":", "-", 2)
-        time = parse_date(text)
-        if time is not None:
-            return time
-    return None
-
-
-def parse_date(text: str) -> np.datetime64 | None:
-    """The time that a whole text states in one of FORMATS, or None."""
-    text = re.sub(r"(?:Z|\.\d+Z?|\+00:?00)$", "", text)
-    for pattern in _PATTERNS.values():
-        match = pattern.fullmatch(text)
-        time = _time(match.groupdict()) if match else None
-        if time is not None:
-            return time
-    return None
-
-
-def _time(parts: Mapping[str, str | None]) -> np.datetime64 | None:
-    """UTC time from named groups; None if they are no date."""
-    number = {k: int(v) for k, v in parts.items() if v and k != "sep"}
-    if number.get("year", 0) not in YEARS:
-        return None
-    try:
-        if "doy" in number:
-            if not 1 <= number["doy"] <= 366:
-                return None
-            # Day 366 of a common year occurs in Landsat archives; it is the next 1 January.
-            day = dt.date(number["year"], 1, 1) + dt.timedelta(number["doy"] - 1)
-        else:
-            day = dt.date(number["year"], number.get("month", 1), number.get("day", 1))
-        clock = dt.time(number.get("hour", 0), number.get("minute", 0), number.get("second", 0))
-    except ValueError:
-        return None
-    return np.datetime64(dt.datetime.combine(day, clock), "s")
+    return _choice(_settle(readings, names, folders), names, folders)
 
 
 def _matches(pattern: re.Pattern[str], texts: Sequence[str], which: int) -> dict[int, Found]:
@@ -184,17 +90,28 @@ def _matches(pattern: re.Pattern[str], texts: Sequence[str], which: int) -> dict
         hits = [
             Found(time, match.span())
             for match in pattern.finditer(text)
-            if (time := _time(match.groupdict())) is not None
+            if (time := time_of(match.groupdict())) is not None
         ]
         if -len(hits) <= which < len(hits):
             found[index] = hits[which]
     return found
 
 
+def _product_names(texts: Sequence[str], in_name: bool) -> _Reading:
+    """What the conventions of products say; a folder may hold those of several sensors."""
+    found: dict[int, Found] = {}
+    labels = []
+    for label, pattern in CONVENTIONS.items():
+        new = {i: f for i, f in _matches(pattern, texts, 0).items() if i not in found}
+        labels += [label] if new else []
+        found |= new
+    return _Reading("; ".join(labels), in_name, found)
+
+
 def _readings(texts: Sequence[str], in_name: bool) -> list[_Reading]:
     result = []
     place = "file name" if in_name else "folder name"
-    for label, pattern in _PATTERNS.items():
+    for label, pattern in PATTERNS.items():
         for number in range(8):
             # Names are counted from the left, folders from the file upwards.
             found = _matches(pattern, texts, number if in_name else -1 - number)
@@ -210,7 +127,7 @@ def _settle(readings: list[_Reading], names: Sequence[str], folders: Sequence[st
     eligible = [r for r in readings if len(r.found) >= MOST * best]
     varying = [r for r in eligible if r.distinct > 1]
     if not varying:
-        return eligible[0]
+        return _completed(eligible[0], names)
     if any(r.in_name for r in varying):
         varying = [r for r in varying if r.in_name]
     varying = [r for r in varying if not _needless_time(r, varying)]
@@ -220,14 +137,83 @@ def _settle(readings: list[_Reading], names: Sequence[str], folders: Sequence[st
         if not any(_same_times(reading, other) for other in kept):
             kept.append(reading)
     kept.sort(key=lambda r: -r.distinct)
+    settled = _completed(kept[0], names)
+    # Readings of files that are merely named otherwise do not compete.
+    kept = [kept[0], *(r for r in kept[1:] if not r.found.keys() <= settled.added)]
     if len(kept) == 1 or kept[0].distinct >= 2 * kept[1].distinct:
-        return kept[0]
+        return settled
     raise _ambiguous(kept, names, folders)
+
+
+def _completed(reading: _Reading, names: Sequence[str]) -> _Reading:
+    """The same dates, at the finest precision that each file's name states.
+
+    Files whose names are alike get a finer date if all of them hold one where the reading
+    stands, and no other file shares a date with them. Files that the reading does not fit
+    get theirs if the rest of their name is that of a file that it fits, so that undated
+    files with some number in them stay undated.
+    """
+    if not reading.in_name:
+        return reading
+    found = dict(reading.found)
+    alike: dict[str, list[int]] = defaultdict(list)
+    for index in found:
+        shape = re.sub(r"\d", "0", re.sub(r"[^\W\d_]+", "a", names[index]))
+        alike[shape].append(index)
+    finer: dict[int, Found] = {}
+    for members in alike.values():
+        finer |= _finer(members, found, names)
+    # A mask that states the day belongs to a scene that states the hour as well.
+    coarse = {found[index].time for index in found.keys() - finer.keys()}
+    if coarse.isdisjoint(found[index].time for index in finer):
+        found |= finer
+    rests = {_rest(names[index], item.span) for index, item in found.items()}
+    units = "smDMY"[: 1 + max(2, "smDMY".index(precision(reading.label.split(" ")[0])))]
+    patterns = [pattern for label, pattern in PATTERNS.items() if precision(label) in units]
+    added: dict[int, Found] = {}
+    for index in set(range(len(names))) - found.keys():
+        fits = (
+            Found(time, match.span())
+            for pattern in patterns
+            for match in pattern.finditer(names[index])
+            if (time := time_of(match.groupdict())) is not None
+            and _rest(names[index], match.span()) in rests
+        )
+        if item := next(fits, None):
+            added[index] = item
+    return _Reading(reading.label, True, found | added, frozenset(added))
+
+
+def _finer(
+    members: Sequence[int], found: Mapping[int, Found], names: Sequence[str]
+) -> dict[int, Found]:
+    """Longer dates around those found, if all of some files hold one of the same format."""
+    for label, pattern in PATTERNS.items():
+        finer = {}
+        for index in members:
+            start, end = found[index].span
+            for match in pattern.finditer(names[index]):
+                time, (left, right) = time_of(match.groupdict()), match.span()
+                if (
+                    time is not None
+                    and left <= start < end <= right
+                    and (left, right) != (start, end)
+                ):
+                    finer[index] = Found(time, (left, right))
+        clocks = {f.time - f.time.astype("datetime64[D]") for f in finer.values()}
+        if len(finer) == len(members) and (label not in LOOSE or len(clocks) > 1):
+            return finer
+    return {}
+
+
+def _rest(name: str, span: tuple[int, int]) -> tuple[str, ...]:
+    """The parts of a name without its date."""
+    return tuple(re.findall(r"[^\W_]+", f"{name[: span[0]]} {name[span[1] :]}".casefold()))
 
 
 def _needless_time(reading: _Reading, others: list[_Reading]) -> bool:
     """A loosely joined "time" that is the same in all files is no time."""
-    base = _LOOSE.get(reading.label.split(" ")[0])
+    base = LOOSE.get(reading.label.split(" ")[0])
     if base is None:
         return False
     day = np.timedelta64(1, "D")
@@ -257,7 +243,7 @@ def _ambiguous(kept: list[_Reading], names: Sequence[str], folders: Sequence[str
         found = reading.found[index]
         where.append(
             f"{reading.label}: {reading.distinct} dates, such as "
-            f"'{text[slice(*found.span)]}' ({found.time}) in {text}"
+            f"'{text[slice(*found.span)]}' ({found.time}) in {printable(text)}"
         )
     text = names[min(kept[0].found)]
     start = kept[0].found[min(kept[0].found)].span[0] if kept[0].in_name else 0
@@ -270,15 +256,15 @@ def _ambiguous(kept: list[_Reading], names: Sequence[str], folders: Sequence[str
     )
 
 
-def _choice(
-    reading: _Reading, total: int, names: Sequence[str], folders: Sequence[str]
-) -> DateChoice:
-    index = min(reading.found)
+def _choice(reading: _Reading, names: Sequence[str], folders: Sequence[str]) -> DateChoice:
+    total = len(names)
+    index = min(reading.found.keys() - reading.added)
     text = names[index] if reading.in_name else folders[index]
     found = reading.found[index]
+    otherwise = f" ({len(reading.added)} in other formats)" if reading.added else ""
     note = (
         f"Dates: {reading.label} (as '{text[slice(*found.span)]}' -> {found.time}), "
-        f"{len(reading.found)} of {total} files, {reading.distinct} distinct times."
+        f"{len(reading.found)} of {total} files{otherwise}, {reading.distinct} distinct times."
     )
     return DateChoice(
         text=note,
@@ -312,7 +298,7 @@ def _by_regex(names: Sequence[str], folders: Sequence[str], regex: str) -> DateC
     if not found:
         raise DateError(
             f"--date-regex {regex!r} matches none of {len(names)} files.",
-            where=f"first: {names[0]}" if names else (),
+            where=f"first: {printable(names[0])}" if names else (),
             remedy="Correct it; it is matched anywhere in the file name, then in the path.",
         )
     distinct = len({item.time for item in found.values()})
@@ -331,13 +317,14 @@ def _regex_time(match: re.Match[str], text: str) -> np.datetime64:
         parts = {key: value for key, value in groups.items() if key in known}
         stated = " ".join(f"{key}={value}" for key, value in parts.items())
         numeric = all(value is None or value.isdigit() for value in parts.values())
-        time = _time(parts) if numeric else None
+        time = time_of(parts) if numeric else None
     else:
         stated = match.group(1 if match.re.groups else 0) or ""
         time = parse_date(stated)
     if time is None:
         raise DateError(
-            f"--date-regex finds '{stated}' in {text}, which is no date of 1900-2100.",
+            f"--date-regex finds '{printable(stated)}' in {printable(text)}, which is no date of "
+            "1900-2100.",
             remedy="Let its first group match a date such as 20180131, 2018-01-31, 2018031, "
             "201801 or 2018, or name groups year, month, day, doy, hour, minute, second.",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -19,6 +20,17 @@ _NO_VARIABLE = re.compile(
 )
 _RESOLUTION = re.compile(r"\d+k?m", re.IGNORECASE)
 _GENERIC = re.compile(r"stack|image|img|scene|data|cog|tif|geotiff|v?\d+|[a-z]", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class OneBand(Header):
+    """A file that is seen as one of its bands; its other bands are other scenes.
+
+    Attributes:
+        only: the 1-based number of that band.
+    """
+
+    only: int = 1
 
 
 @dataclass(frozen=True)
@@ -75,12 +87,14 @@ def file_bands(header: Header) -> tuple[dict[int, str], bool]:
         The names, from descriptions, else tags Band_1.., else band_1..; and whether the
         file itself gave them.
     """
+    if isinstance(header, OneBand):
+        return {header.only: f"band_{header.only}"}, False
     tags = {key.lower(): value for key, value in header.tags.items()}
     names, given = {}, True
     for number, description in enumerate(header.descriptions, 1):
         if number == header.alpha:
             continue
-        text = _clean(description) or _clean(tags.get(f"band_{number}", ""))
+        text = clean_name(description) or clean_name(tags.get(f"band_{number}", ""))
         given = given and bool(text)
         names[number] = text or f"band_{number}"
     if len(set(names.values())) < len(names):  # twins cannot be told apart by name
@@ -117,7 +131,22 @@ def _common_name(wanted: list[list[str]]) -> str:
     return telling[-1] if telling else ""
 
 
-def _clean(text: str) -> str:
+def clean_name(text: str) -> str:
     """A description as a name: no multiplier such as "x 10,000", no spaces or commas."""
-    text = re.sub(r"\s*[x*×]\s*[\d.,]+\s*$", "", text.strip())
+    text = re.sub(r"\s*[x*×]\s*[\d.,]+\s*$", "", printable(text.strip()))
     return re.sub(r"[\s,;/]+", "_", text).strip("_")
+
+
+def printable(text: str | os.PathLike[str]) -> str:
+    """A name as messages, keys and tables show it.
+
+    Line breaks and other control characters, and bytes that are no UTF-8, are written as
+    escapes, so that no name can break a line, a terminal or a file.
+    """
+    text = os.fspath(text)
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )

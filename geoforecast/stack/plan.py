@@ -21,7 +21,8 @@ from geoforecast.stack.cadence import parse_cadence
 from geoforecast.stack.grids import MAX_PIXELS, out_of_reach, target_grid
 from geoforecast.stack.readings import settle_readings
 from geoforecast.stack.roles import assign_roles
-from geoforecast.stack.scenes import Problems, SceneFile, find_files, settle_dates
+from geoforecast.stack.scenes import Problems, SceneFile, find_files
+from geoforecast.stack.times import settle_dates
 
 log = logging.getLogger(__name__)
 

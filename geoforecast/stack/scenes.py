@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import stat
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,18 +17,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from affine import Affine
 
-from geoforecast.errors import DateError, InputError, SceneError
+from geoforecast.errors import InputError, SceneError
 from geoforecast.project import Project, replacing
-from geoforecast.raster.geotiff import Header, read_header
+from geoforecast.raster.geotiff import Header
 from geoforecast.raster.grid import Grid
-from geoforecast.stack.dates import DateChoice, choose_dates, date_from_tags
+from geoforecast.stack.inputs import list_inputs
+from geoforecast.stack.listing import SUFFIXES, Listed, absolute
 from geoforecast.stack.masks import MaskProfile
-from geoforecast.stack.names import NameParts
+from geoforecast.stack.names import NameParts, printable
 
 if TYPE_CHECKING:
     from geoforecast.stack.readings import Reading
 
-SUFFIXES = (".tif", ".tiff", ".gtif", ".gtiff")
 COLUMNS = (
     "path",
     "status",
@@ -34,6 +36,7 @@ COLUMNS = (
     "time",
     "band",
     "role",
+    "sensor",
     "size",
     "mtime",
     "sha256",
@@ -46,11 +49,12 @@ COLUMNS = (
 
 @dataclass
 class SceneFile:
-    """One input file and what becomes of it.
+    """One input file, or one band of it that is a scene of its own; and what becomes of it.
 
     Attributes:
         path: where it lies.
-        key: its path from the input folder's own name down, with "/".
+        key: its path from the input folder's own name down, with "/"; of printable
+            characters only, and unlike that of any other.
         time: UTC, None until it is known.
         span: characters of the date in the file name.
         header: None until read, or if it cannot be.
@@ -61,6 +65,8 @@ class SceneFile:
         bands: cube band -> band number in the file.
         readings: cube band -> how its raw numbers become physical values.
         mask: what masks it, if anything does.
+        sensor: name of the sensor profile that its readings come from, or "".
+        told: what a manifest or a STAC item says about it, and any fault of the file.
     """
 
     path: Path
@@ -75,6 +81,17 @@ class SceneFile:
     bands: dict[str, int] = field(default_factory=dict)
     readings: dict[str, Reading] = field(default_factory=dict)
     mask: MaskSource | None = None
+    sensor: str = ""
+    told: Listed | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file; -1 if it is not there, or no plain file."""
+        try:
+            found = self.path.stat()
+        except (OSError, ValueError):
+            return -1
+        return found.st_size if stat.S_ISREG(found.st_mode) else -1
 
     @property
     def folder(self) -> str:
@@ -111,6 +128,14 @@ class Problems:
     found: list[tuple[SceneFile, SceneError]] = field(default_factory=list)
 
     def add(self, file: SceneFile, error: SceneError) -> None:
+        """Note what is wrong with a file, with its name as a terminal can show it."""
+        raw, shown = str(file.path), printable(file.path)
+        if raw != shown:
+            error = SceneError(
+                error.what.replace(raw, shown),
+                where=[line.replace(raw, shown) for line in error.where],
+                remedy=error.remedy.replace(raw, shown),
+            )
         file.status, file.reason = "quarantined", error.what
         self.found.append((file, error))
 
@@ -133,13 +158,13 @@ class Problems:
 
 
 def find_files(inputs: Sequence[str | Path], project: Project | None = None) -> list[SceneFile]:
-    """GeoTIFFs in folders, recursively, and those named one by one; each file once.
+    """The files that are meant, each once, in the order of their keys.
 
     Args:
-        inputs: folders and files.
+        inputs: folders, files, globs, ``@lists``, CSV manifests, STAC item JSON files.
         project: its forecasts and validation maps are no scenes, should they lie inside.
     Raises:
-        InputError: a path is missing, or no GeoTIFF is found.
+        InputError: a path is missing, a list is wrong, or no GeoTIFF is found.
     """
     if not inputs:
         raise InputError(
@@ -150,109 +175,80 @@ def find_files(inputs: Sequence[str | Path], project: Project | None = None) -> 
     if project is not None:
         names = ("runs", "forecasts", "validation", "cube.zarr")
         own = [(project.root / name).resolve() for name in names]
-    found: dict[Path, SceneFile] = {}
-    for item in inputs:
-        root = Path(item).expanduser()
-        if not root.exists():
-            raise InputError(f"{root} does not exist.", remedy="Check the path.")
-        base = Path(os.path.abspath(root)).parent  # noqa: PTH100  keeps symlinks' own names
-        for path in sorted(_geotiffs(root)):
-            real = path.resolve()
-            if any(real.is_relative_to(place) for place in own):
-                continue
-            absolute = Path(os.path.abspath(path))  # noqa: PTH100
-            key = absolute.relative_to(base).as_posix()
-            if root.is_file():
-                key = f"{base.name}/{key}"
-            found.setdefault(real, SceneFile(path, key))
+    found: dict[Path, Listed] = {}
+    for listed in list_inputs(inputs):
+        real = Path(os.path.realpath(listed.path))
+        if any(real.is_relative_to(place) for place in own):
+            continue
+        if real not in found or (listed.told and not found[real].told):
+            found[real] = listed
     if not found:
         raise InputError(
-            f"There is no GeoTIFF in {', '.join(str(item) for item in inputs)}.",
+            f"There is no GeoTIFF in {', '.join(printable(str(item)) for item in inputs)}.",
             remedy=f"Scenes are looked for in all subfolders, by suffix: {', '.join(SUFFIXES)} "
             "in upper or lower case.",
         )
-    return sorted(found.values(), key=lambda file: file.key)
+    files = []
+    for key, listed in zip(_keys(list(found.values())), found.values(), strict=True):
+        file = SceneFile(listed.path, key, told=listed)
+        if listed.skip:
+            file.skip(listed.skip)
+        files.append(file)
+    return sorted(files, key=lambda file: file.key)
 
 
-def settle_dates(files: list[SceneFile], regex: str, problems: Problems, jobs: int) -> DateChoice:
-    """Give each file its time; files without one, among others that have one, are skipped.
-
-    Headers of the files with a time are read along the way.
-
-    Raises:
-        DateError: no file has a time, or which token is the date is unclear.
-    """
-    names = [file.path.stem for file in files]
-    choice = choose_dates(names, [file.folder for file in files], regex=regex)
-    if choice is None:
-        read_headers(files, problems, jobs)
-        times = tuple(date_from_tags(f.header.tags) if f.header else None for f in files)
-        dated = sum(time is not None for time in times)
-        choice = DateChoice(
-            f"Dates: from tags inside {dated} of {len(files)} files, as no name holds one.",
-            times,
-            (None,) * len(files),
-        )
-    dated = 0
-    for file, time, span in zip(files, choice.times, choice.spans, strict=True):
-        file.time, file.span = time, span
-        dated += time is not None
-    if dated == 0:
-        raise DateError(
-            f"No date is found in the names or tags of {len(files)} files.",
-            where=[f"such as {file.key}" for file in files[:3]],
-            remedy="Dates look like 20180131, 2018-01-31, 2018031, 201801 or 2018, with or "
-            "without a time; say where others stand with --date-regex.",
-        )
-    for file in files:
-        if file.time is None and file.used:
-            file.skip(f"no date, while {dated} of {len(files)} files have one")
-    read_headers([file for file in files if file.used and file.header is None], problems, jobs)
-    return choice
-
-
-def read_headers(files: list[SceneFile], problems: Problems, jobs: int) -> None:
-    """Read the headers of files; those that cannot be used become problems."""
-
-    def read(file: SceneFile) -> Header | SceneError:
-        try:
-            header = read_header(file.path)
-        except SceneError as error:
-            return error
-        if not header.grid.wkt:
-            return SceneError(
-                f"{file.path} has no coordinate reference system.",
-                remedy="Say what it is: gdal_edit.py -a_srs EPSG:n FILE; or leave it out with "
-                "--on-error quarantine.",
-            )
-        return header
-
-    with ThreadPoolExecutor(jobs) as pool:
-        for file, result in zip(files, pool.map(read, files), strict=True):
-            if isinstance(result, SceneError):
-                problems.add(file, result)
-            else:
-                file.header = result
+def _keys(found: Sequence[Listed]) -> list[str]:
+    """A key for each file; those that would be alike get more of their folders."""
+    paths = [absolute(listed.path) for listed in found]
+    lengths = [
+        len(path.relative_to(absolute(listed.base)).parts) + 1
+        for path, listed in zip(paths, found, strict=True)
+    ]
+    longest = max(len(path.parts) for path in paths)
+    for _ in range(longest):
+        keys = [
+            printable("/".join(path.parts[1:][-length:]))
+            for path, length in zip(paths, lengths, strict=True)
+        ]
+        counts = Counter(keys)
+        if len(counts) == len(keys):
+            return keys
+        lengths = [length + (counts[key] > 1) for key, length in zip(keys, lengths, strict=True)]
+    seen: Counter[str] = Counter()  # a line break and its escape look alike
+    for index, key in enumerate(keys):
+        seen[key] += 1
+        keys[index] = key if seen[key] == 1 else f"{key}~{seen[key]}"
+    return keys
 
 
 def content_hashes(files: Iterable[SceneFile], jobs: int) -> dict[str, str]:
-    """SHA-256 of each file's content, by key; each is read once."""
+    """SHA-256 of each file's content, by key; each is read once, however many scenes it holds."""
 
-    def digest(file: SceneFile) -> str:
+    def digest(path: Path) -> str:
         try:
-            with file.path.open("rb") as stream:
+            if not path.is_file():  # opening a pipe would wait for ever
+                return "unreadable"
+            with path.open("rb") as stream:
                 return hashlib.file_digest(stream, "sha256").hexdigest()
-        except OSError:
+        except (OSError, ValueError):
             return "unreadable"
 
     chosen = list(files)
+    paths = list(dict.fromkeys(file.path for file in chosen))
     with ThreadPoolExecutor(jobs) as pool:
-        return dict(zip((f.key for f in chosen), pool.map(digest, chosen), strict=True))
+        digests = dict(zip(paths, pool.map(digest, paths), strict=True))
+    return {file.key: digests[file.path] for file in chosen}
 
 
 def write_scenes_csv(path: Path, files: Sequence[SceneFile], hashes: Mapping[str, str]) -> None:
-    """List every input file and what became of it, in one atomic step."""
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as out:
+    """List every input file and what became of it, in one atomic step.
+
+    Bytes in names that are no UTF-8 are written as escapes.
+    """
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as out,
+    ):
         writer = csv.DictWriter(out, COLUMNS)
         writer.writeheader()
         for file in files:
@@ -260,7 +256,6 @@ def write_scenes_csv(path: Path, files: Sequence[SceneFile], hashes: Mapping[str
 
 
 def _row(file: SceneFile, sha256: str) -> dict[str, object]:
-    stat = file.path.stat()
     header = file.header
     grid = header.grid if header else None
     return {
@@ -270,8 +265,9 @@ def _row(file: SceneFile, sha256: str) -> dict[str, object]:
         "time": "" if file.time is None else f"{file.time}Z",
         "band": ";".join(file.bands),
         "role": file.role,
-        "size": stat.st_size,
-        "mtime": f"{np.datetime64(int(stat.st_mtime), 's')}Z",
+        "sensor": file.sensor,
+        "size": "" if file.size < 0 else file.size,
+        "mtime": _modified(file.path),
         "sha256": sha256,
         "crs": _crs_name(grid.wkt) if grid else "",
         "width": grid.shape[1] if grid else "",
@@ -286,11 +282,8 @@ def _crs_name(wkt: str) -> str:
     return Grid(wkt, Affine.identity(), (1, 1)).describe().split(",")[0]
 
 
-def _geotiffs(root: Path) -> Iterable[Path]:
-    if root.is_file():
-        return [root]
-    return [
-        path
-        for path in root.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-    ]
+def _modified(path: Path) -> str:
+    try:
+        return f"{np.datetime64(int(path.stat().st_mtime), 's')}Z"
+    except (OSError, ValueError):
+        return ""

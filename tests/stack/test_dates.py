@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoforecast.errors import DateError, SettingsError
-from geoforecast.stack.dates import FORMATS, choose_dates, date_from_tags, parse_date
+from geoforecast.stack.dateformats import FORMATS, date_from_tags, parse_date
+from geoforecast.stack.dates import choose_dates
 
 
 def times_of(names, folders=None, regex=""):

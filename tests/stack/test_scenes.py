@@ -12,7 +12,8 @@ from geoforecast.project import Project
 from geoforecast.settings import StackSettings
 from geoforecast.stack.names import file_bands, natural, split_names
 from geoforecast.stack.roles import assign_roles
-from geoforecast.stack.scenes import Problems, find_files, settle_dates, write_scenes_csv
+from geoforecast.stack.scenes import Problems, find_files, write_scenes_csv
+from geoforecast.stack.times import settle_dates
 
 DAYS = ("20180101", "20180111", "20180121")
 
