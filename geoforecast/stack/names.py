@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from geoforecast.raster.geotiff import Header
 
@@ -46,29 +44,36 @@ class NameParts:
     rest: frozenset[str]
 
 
+def wanted_tokens(names: Sequence[str], spans: Sequence[tuple[int, int] | None]) -> list[list[str]]:
+    """The parts of each name that may be a variable: all but date, known tiles, platforms."""
+    return [
+        [token for token in _tokens(name, span) if not _NO_VARIABLE.fullmatch(token)]
+        for name, span in zip(names, spans, strict=True)
+    ]
+
+
+def telling_tokens(members: Sequence[Sequence[str]]) -> set[str]:
+    """Parts that some of the files have and others have not."""
+    counts = Counter(token for parts in members for token in set(parts))
+    return {token for token, count in counts.items() if count < len(members)}
+
+
 def split_names(
     names: Sequence[str],
     spans: Sequence[tuple[int, int] | None],
-    times: Sequence[np.datetime64],
+    telling: set[str],
 ) -> tuple[list[NameParts], str]:
     """The label of each file, and a name for the variable if there is only one.
 
     Args:
         names: file names without suffix.
         spans: where the date stands in each.
-        times: of each file; what differs between files of one time is the label.
+        telling: the parts that tell variables apart.
     Returns:
         The parts of each name; the last telling part that all names share, or "".
     """
     tokens = [_tokens(name, span) for name, span in zip(names, spans, strict=True)]
-    wanted = [[t for t in parts if not _NO_VARIABLE.fullmatch(t)] for parts in tokens]
-    at_time: dict[np.datetime64, list[int]] = defaultdict(list)
-    for index, time in enumerate(times):
-        at_time[time].append(index)
-    telling: set[str] = set()
-    for members in at_time.values():
-        counts = Counter(t for i in members for t in set(wanted[i]))
-        telling |= {t for t, count in counts.items() if count < len(members)}
+    wanted = wanted_tokens(names, spans)
     full = ["_".join(t for t in parts if t in telling) for parts in wanted]
     short = ["_".join(_without_resolution(t.split("_"))) for t in full]
     # B04_10m is B04, unless there is a B04_20m as well.

@@ -12,8 +12,9 @@ import numpy as np
 from geoforecast.errors import InputError, SceneError, SettingsError, did_you_mean
 from geoforecast.raster.geotiff import Header
 from geoforecast.settings import StackSettings
+from geoforecast.stack.labels import label_scenes
 from geoforecast.stack.masks import UNCLEAR, MaskChoice, MaskProfile, mask_choice
-from geoforecast.stack.names import file_bands, natural, split_names
+from geoforecast.stack.names import file_bands, natural
 from geoforecast.stack.scenes import MaskSource, Problems, SceneFile
 
 log = logging.getLogger(__name__)
@@ -50,8 +51,7 @@ def assign_roles(
     Raises:
         InputError: the bands are mixed, unknown, or there is no such mask.
     """
-    times = [f.time for f in files if f.time is not None]
-    parts, common = split_names([f.path.stem for f in files], [f.span for f in files], times)
+    parts, common = label_scenes(files)
     for file, part in zip(files, parts, strict=True):
         file.parts = part
     choice = mask_choice(settings.mask, settings.mask_values)

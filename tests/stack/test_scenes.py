@@ -269,7 +269,7 @@ def test_no_crs_and_corrupt_files_name_the_first_of_n(write_tif, tmp_path):
 
 def test_names_split_into_label_and_rest():
     names = ["T33UVP_S2A_x7_B4", "T33UVP_S2A_x7_pixel_qa"]
-    parts, common = split_names(names, [None, None], [np.datetime64("2020-01-01")] * 2)
+    parts, common = split_names(names, [None, None], {"B4", "pixel", "qa"})
     assert [p.label for p in parts] == ["B4", "pixel_qa"]
     assert parts[0].rest == {"T33UVP", "S2A", "x7"}
     assert common == "x7"
