@@ -184,6 +184,7 @@ def test_classes_are_no_numbers() -> None:
         (("SR_Red", "sr NIR"), {"R": "SR_Red", "N": "sr NIR"}),
         (("red_edge_1", "red", "RedEdge2"), {"RE1": "red_edge_1", "R": "red", "RE2": "RedEdge2"}),
         (("nir", "nir08", "SWIR1"), {"N": "nir", "N2": "nir08", "S1": "SWIR1"}),
+        (("narrow_nir",), {"N2": "narrow_nir"}),
         (("red_10m", "red_20m", "nir"), {"N": "nir"}),  # two reds: neither is taken
         (("VV", "sigma0_vh"), {"VV": "VV", "VH": "sigma0_vh"}),
         (("R", "N", "g"), {"R": "R", "N": "N"}),  # "g" is a constant's name
@@ -226,8 +227,9 @@ def test_what_is_needed_reaches_through_a_chain() -> None:
     assert kept_bands(("c",), S2, chain) == (("c",), ("B02",))
 
 
-def test_an_exact_name_comes_before_its_number() -> None:
+def test_an_exact_name_comes_first() -> None:
     assert kept_bands(("2",), ("2", "1"), ()) == (("2",), ("2",))
+    assert kept_bands(("nir",), ("nir", "NIR"), ()) == (("nir",), ("nir",))
 
 
 def test_bands_that_are_not_there() -> None:
@@ -254,6 +256,10 @@ def test_constants_for_reflectance_meet_no_raw_numbers() -> None:
     assert "of a.tif is uint16" in sentence
     assert raw_number_doubts(evi, [scene("uint16", 1e-4), scene("float32", 1.0)]) == ()
     assert raw_number_doubts(ndvi, [scene("uint16", 1.0)]) == ()  # a ratio of differences
+    (bai,) = parse_derived(settings("BAI"), S2, ROLES)
+    assert bai.absolute  # (0.1 - R)^2: tiny numbers, but others
+    (nirv,) = parse_derived(settings("NIRv"), S2, ROLES)
+    assert not nirv.absolute  # NDVI * N: the same picture in another unit
 
 
 def test_the_table_is_loaded_only_when_an_index_is_asked_for() -> None:
