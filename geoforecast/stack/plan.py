@@ -17,12 +17,12 @@ from geoforecast.project import Project
 from geoforecast.raster.grid import Grid
 from geoforecast.samples.split import Split, make_split
 from geoforecast.settings import SplitSettings, StackSettings
+from geoforecast.stack.bandtimes import settle_times
 from geoforecast.stack.cadence import parse_cadence
 from geoforecast.stack.grids import MAX_PIXELS, out_of_reach, target_grid
 from geoforecast.stack.readings import settle_readings
 from geoforecast.stack.roles import assign_roles
 from geoforecast.stack.scenes import Problems, SceneFile, find_files
-from geoforecast.stack.times import settle_dates
 
 log = logging.getLogger(__name__)
 
@@ -96,10 +96,11 @@ def make_plan(
     cadence = parse_cadence(settings.cadence)
     files = find_files(inputs, project)
     problems = Problems(settings.on_error == "quarantine")
-    for file in files:
-        if file.key in excluded:
-            file.status, file.reason = "quarantined", excluded[file.key]
-    choice = settle_dates(files, settings.date_regex, problems, jobs)
+    _exclude(files, excluded)
+    files, choice = settle_times(
+        files, settings.bands_are_times, settings.date_regex, problems, jobs
+    )
+    _exclude(files, excluded)
     problems.settle(len(files))
     dated = [file for file in files if file.used]
     if not dated:
@@ -142,6 +143,12 @@ def make_plan(
     )
     _check_size(plan, project)
     return plan
+
+
+def _exclude(files: Sequence[SceneFile], excluded: Mapping[str, str]) -> None:
+    for file in files:
+        if file.key in excluded:
+            file.status, file.reason = "quarantined", excluded[file.key]
 
 
 def _out_of_reach(
