@@ -1,12 +1,14 @@
 """The only reader and writer of GeoTIFF pixels.
 
-Only GDAL's GTiff driver opens inputs: a VRT renamed to .tif could read any other path.
-Headers are checked before pixels are allocated, tile offsets against the file's size.
+Only GDAL's GTiff driver opens inputs: a VRT renamed to .tif could read any other path. It
+sees a file only after `layout` has compared its blocks with its size, it opens no other file
+(`sidecars`) and no address on a network, and it never writes beside one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import warnings
@@ -21,22 +23,35 @@ import rasterio.shutil
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from geoforecast.errors import SceneError
 from geoforecast.project import replacing
+from geoforecast.raster.checks import check_name, check_size, check_stamp, check_transform
 from geoforecast.raster.grid import Grid, Tile
+from geoforecast.raster.layout import FETCH_AGAIN, Layout, read_layout, shown
+from geoforecast.raster.sidecars import refuse_sidecars
 from geoforecast.system import gdal_cache_mib
 
-# Blocks whose offsets are compared with the file size; the last ones tell of truncation.
-CHECKED_BLOCKS = 64
+log = logging.getLogger(__name__)
+
 GDAL_OPTIONS: dict[str, Any] = {
     "GDAL_NUM_THREADS": "1",
     # GDAL's own default is a share of the whole machine, for each process.
-    "GDAL_CACHEMAX": gdal_cache_mib(),
+    "GDAL_CACHEMAX": min(64, gdal_cache_mib()),
     "GTIFF_IGNORE_READ_ERRORS": "NO",
+    # Whatever the shell says: no pixel's place may hang on a variable.
+    "GTIFF_POINT_GEO_IGNORE": "NO",
+    "GTIFF_HONOUR_NEGATIVE_SCALEY": "NO",
+    # No other file: no .aux.xml, .msk, .ovr or .tfw is looked for or written.
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_PAM_ENABLED": "NO",
+    "GDAL_GEOREF_SOURCES": "INTERNAL",
+    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none",
 }
+# In these families GDAL's errors reach Python, text that is no UTF-8 among them.
+GDAL_ERRORS = (RasterioError, CPLE_BaseError, CRSError, UnicodeDecodeError)
 
 
 @dataclass(frozen=True)
@@ -55,6 +70,8 @@ class Header:
         alpha: 1-based index of an alpha band, or 0.
         own_mask: the file brings a per-dataset mask.
         block: (rows, columns) of the file's blocks.
+        stamp: size and time of last change, which tell whether the file is still the same.
+        pages: images in the file; the first is read.
     """
 
     path: Path
@@ -69,6 +86,8 @@ class Header:
     alpha: int
     own_mask: bool
     block: tuple[int, int]
+    stamp: tuple[int, int] = (0, 0)
+    pages: int = 1
 
     @property
     def count(self) -> int:
@@ -76,70 +95,115 @@ class Header:
 
 
 @contextlib.contextmanager
-def open_geotiff(path: Path) -> Iterator[rasterio.io.DatasetReader]:
+def open_geotiff(path: Path, header: Header | None = None) -> Iterator[rasterio.io.DatasetReader]:
     """A GeoTIFF opened by the GTiff driver alone, with errors a person can act on.
 
+    Args:
+        path: the file.
+        header: as read before; the file must still be the one that it was read from. Without
+            it the file is checked as for the first time.
     Raises:
-        SceneError: not a GeoTIFF that this GDAL can read.
+        SceneError: not a GeoTIFF that this GDAL can read, or it changes meanwhile.
     """
-    if str(path).startswith("/vsi"):
-        raise SceneError(
-            f"{path} is a GDAL virtual path.", remedy="Copy the file to disk, then give its path."
-        )
+    check_name(path)
+    stamp = header.stamp if header is not None else read_layout(path).stamp
+    check_stamp(path, stamp)
+    with _opened(path) as dataset:
+        yield dataset
+    check_stamp(path, stamp)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[rasterio.io.DatasetReader]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
-            with rasterio.Env(**GDAL_OPTIONS), rasterio.open(path, driver="GTiff") as dataset:
+            # A relative name could begin with what GDAL takes for a prefix: GTIFF_DIR:.
+            with (
+                rasterio.Env(**GDAL_OPTIONS),
+                rasterio.open(path.absolute(), driver="GTiff") as dataset,
+            ):
                 yield dataset
-        except (RasterioError, CPLE_BaseError) as error:
-            # GDAL's own errors reach Python unwrapped from calls such as get_tag_item.
-            reason = str(error.__cause__ or error).strip().rstrip(".")
-            raise SceneError(
-                f"{path} cannot be read as a GeoTIFF: {reason}.",
-                remedy="Fetch the file again, or leave it out with --on-error quarantine.",
-            ) from error
+        except GDAL_ERRORS as error:
+            raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> SceneError:
+    # GDAL's own errors reach Python unwrapped from calls such as get_tag_item.
+    reason = str(error.__cause__ or error).strip().rstrip(".")
+    return SceneError(f"{shown(path)} cannot be read as a GeoTIFF: {reason}.", remedy=FETCH_AGAIN)
+
+
+def gdal_session() -> rasterio.Env:
+    """GDAL as this project wants it, for a thread that reads what hold_geotiff opened."""
+    return rasterio.Env(**GDAL_OPTIONS)
+
+
+def hold_geotiff(path: Path, header: Header) -> rasterio.io.DatasetReader:
+    """Open a GeoTIFF and leave it open; the caller closes it. Within gdal_session only.
+
+    Raises:
+        SceneError: it is not the file any more that the header was read from.
+    """
+    check_stamp(path, header.stamp)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        try:
+            return rasterio.open(path.absolute(), driver="GTiff")
+        except GDAL_ERRORS as error:
+            raise _unreadable(path, error) from error
 
 
 def read_header(path: Path) -> Header:
     """Read and check what a GeoTIFF says about itself.
 
     Raises:
-        SceneError: unreadable, truncated, complex-valued, or without an affine transform.
+        SceneError: unreadable, truncated, complex-valued, without an affine transform, of
+            blocks too large to hold, or with a mask or a scale in another file.
     """
-    with open_geotiff(path) as dataset:
-        if any(dtype.startswith("complex") for dtype in dataset.dtypes):
-            raise SceneError(
-                f"{path} holds complex numbers ({dataset.dtypes[0]}).",
-                remedy="Convert it to amplitude, intensity or dB first.",
-            )
-        _check_blocks(dataset, path)
-        identity = dataset.transform.is_identity
-        if identity and (dataset.gcps[0] or dataset.rpcs):
-            kind = "ground control points" if dataset.gcps[0] else "RPCs"
-            raise SceneError(
-                f"{path} is placed on earth by {kind} only, not by an affine transform.",
-                remedy="Rectify it first: gdalwarp -order 1 (or -rpc) IN OUT.",
-            )
-        alpha = [i for i, c in enumerate(dataset.colorinterp, 1) if c == ColorInterp.alpha]
-        own_mask = any(
-            MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
-            for flags in dataset.mask_flag_enums
-        )
-        wkt = dataset.crs.to_wkt() if dataset.crs else ""
-        return Header(
-            path=path,
-            grid=Grid(wkt, dataset.transform, dataset.shape),
-            dtypes=tuple(dataset.dtypes),
-            nodata=tuple(dataset.nodatavals),
-            scales=tuple(float(value) for value in dataset.scales),
-            offsets=tuple(float(value) for value in dataset.offsets),
-            descriptions=tuple(text or "" for text in dataset.descriptions),
-            units=tuple(text or "" for text in dataset.units),
-            tags=dict(dataset.tags()),
-            alpha=alpha[0] if alpha else 0,
-            own_mask=own_mask,
-            block=tuple(dataset.block_shapes[0]),
-        )
+    check_name(path)
+    layout = read_layout(path)
+    with _opened(path) as dataset:
+        check_size(dataset, path, layout)
+        check_transform(dataset, path)
+        header = _header_of(dataset, path, layout)
+    refuse_sidecars(path, header.grid, header.nodata, header.scales, header.offsets)
+    check_stamp(path, layout.stamp)
+    return header
+
+
+def _header_of(dataset: rasterio.io.DatasetReader, path: Path, layout: Layout) -> Header:
+    alpha = [i for i, c in enumerate(dataset.colorinterp, 1) if c == ColorInterp.alpha]
+    own_mask = any(
+        MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
+        for flags in dataset.mask_flag_enums
+    )
+    wkt = dataset.crs.to_wkt() if dataset.crs else ""
+    return Header(
+        path=path,
+        grid=Grid(wkt, dataset.transform, dataset.shape),
+        dtypes=tuple(dataset.dtypes),
+        nodata=tuple(dataset.nodatavals),
+        scales=tuple(float(value) for value in dataset.scales),
+        offsets=tuple(float(value) for value in dataset.offsets),
+        descriptions=tuple(text or "" for text in dataset.descriptions),
+        units=tuple(text or "" for text in dataset.units),
+        tags=_tags(dataset),
+        alpha=alpha[0] if alpha else 0,
+        own_mask=own_mask,
+        block=tuple(dataset.block_shapes[0]),
+        stamp=layout.stamp,
+        pages=layout.pages,
+    )
+
+
+def _tags(dataset: rasterio.io.DatasetReader) -> dict[str, str]:
+    """Dataset tags; none where one of them is no UTF-8, which rasterio cannot pass over."""
+    try:
+        return dict(dataset.tags())
+    except UnicodeDecodeError:
+        log.debug("%s has tags that are no UTF-8; they are left out.", dataset.name)
+        return {}
 
 
 def read_pixels(
@@ -157,14 +221,21 @@ def read_pixels(
         SceneError: a block cannot be decoded.
     """
     window = Window(tile.col0, tile.row0, tile.shape[1], tile.shape[0])
-    try:
+    with _decoding(dataset, tile):
         result: NDArray[Any] = dataset.read(list(bands), window=window)
-    except RasterioIOError as error:
-        raise SceneError(
-            f"{dataset.name} has pixels that cannot be decoded (rows {tile.row0}-{tile.row1 - 1}).",
-            remedy="Fetch the file again, or leave it out with --on-error quarantine.",
-        ) from error
     return result
+
+
+@contextlib.contextmanager
+def _decoding(dataset: rasterio.io.DatasetReader, tile: Tile) -> Iterator[None]:
+    try:
+        yield
+    except (*GDAL_ERRORS, MemoryError) as error:
+        raise SceneError(
+            f"{shown(Path(dataset.name))} has pixels that cannot be decoded (rows "
+            f"{tile.row0}-{tile.row1 - 1}).",
+            remedy=FETCH_AGAIN,
+        ) from error
 
 
 def glimpse(path: Path, band: int, *, blocks: int = 4) -> NDArray[Any]:
@@ -185,23 +256,26 @@ def glimpse(path: Path, band: int, *, blocks: int = 4) -> NDArray[Any]:
         # Strips of few rows are read several together.
         high = min(dataset.height, high * math.ceil(64 / high))
         wide = min(dataset.width, wide)
-        places = [
-            (row, col)
-            for row in range(0, dataset.height, high)
-            for col in range(0, dataset.width, wide)
-        ]
-        chosen = np.unique(np.linspace(0, len(places) - 1, blocks + 2).round().astype(int)[1:-1])
-        for row, col in (places[number] for number in chosen):
-            rows = min(high, max(1, 2**20 // wide))
+        across = math.ceil(dataset.width / wide)
+        total = across * math.ceil(dataset.height / high)
+        chosen = np.unique(np.linspace(0, total - 1, blocks + 2).round().astype(int)[1:-1])
+        rows = min(high, max(1, 2**20 // wide))
+        for number in chosen.tolist():
+            row, col = number // across * high, number % across * wide
             tile = Tile(row, min(row + rows, dataset.height), col, min(col + wide, dataset.width))
             parts.append(read_pixels(dataset, [band], tile).ravel())
     return np.concatenate(parts)
 
 
 def read_dataset_mask(dataset: rasterio.io.DatasetReader, tile: Tile) -> NDArray[np.bool_]:
-    """The file's own alpha or mask band in a rectangle, (y, x), True = usable."""
+    """The file's own alpha or mask band in a rectangle, (y, x), True = usable.
+
+    Raises:
+        SceneError: a block cannot be decoded.
+    """
     window = Window(tile.col0, tile.row0, tile.shape[1], tile.shape[0])
-    mask: NDArray[np.bool_] = dataset.dataset_mask(window=window) > 0
+    with _decoding(dataset, tile):
+        mask: NDArray[np.bool_] = dataset.dataset_mask(window=window) > 0
     return mask
 
 
@@ -307,41 +381,3 @@ class CogWriter:
                     )
         finally:
             self._draft.unlink(missing_ok=True)
-
-
-def _check_blocks(dataset: rasterio.io.DatasetReader, path: Path) -> None:
-    """Compare block offsets with the file's size, so that truncation shows at once."""
-    size = path.stat().st_size
-    block_rows, block_cols = dataset.block_shapes[0]
-    rows = math.ceil(dataset.height / block_rows)
-    cols = math.ceil(dataset.width / block_cols)
-    total = rows * cols
-    declared = sum(np.dtype(_plain_dtype(d)).itemsize for d in dataset.dtypes)
-    declared *= dataset.height * dataset.width
-    stored = 0
-    for number in range(max(0, total - CHECKED_BLOCKS), total):
-        row, col = divmod(number, cols)
-        for band in range(1, dataset.count + 1):
-            # get_tag_item counts blocks as x_y; a sparse block has no offset.
-            offset = dataset.get_tag_item(f"BLOCK_OFFSET_{col}_{row}", "TIFF", bidx=band)
-            length = dataset.get_tag_item(f"BLOCK_SIZE_{col}_{row}", "TIFF", bidx=band)
-            if offset is None or length is None:
-                continue
-            stored += 1
-            if int(offset) + int(length) > size:
-                raise SceneError(
-                    f"{path} is truncated: block {col},{row} of band {band} ends at byte "
-                    f"{int(offset) + int(length)}, the file at {size}.",
-                    remedy="Fetch the file again, or leave it out with --on-error quarantine.",
-                )
-    # A tiny file may declare any size; nothing that compresses reaches this ratio.
-    if stored == 0 and declared > 2**28 and declared > 5000 * size:
-        raise SceneError(
-            f"{path} declares {dataset.width} x {dataset.height} pixels "
-            f"({declared / 2**30:.1f} GiB) in a file of {size} bytes without any block.",
-            remedy="Fetch the file again, or leave it out with --on-error quarantine.",
-        )
-
-
-def _plain_dtype(name: str) -> str:
-    return {"float16": "float32", "complex_int16": "complex64"}.get(name, name)
