@@ -33,10 +33,18 @@ Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
 
+# What float32 can hold; NaN is not below it, nor is infinity.
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+def as_they_are(bands: int) -> tuple[Floats, Floats, Floats]:
+    """nodata, scale and offset of raw numbers that are physical already."""
+    return np.full(bands, np.nan), np.ones(bands), np.zeros(bands)
+
+
 @numba.njit(nogil=True, cache=True, inline="always")
 def _is_usable(number: float, nodata: float) -> bool:
-    # A number less itself is 0 only if it is finite.
-    return number != nodata and number - number == 0.0
+    return number != nodata and abs(number) <= _LARGEST
 
 
 @numba.njit(nogil=True, cache=True)
@@ -243,14 +251,13 @@ def _along_runs(
             upper = p00 + (p01 - p00) * us[j]
             lower = p10 + (p11 - p10) * us[j]
             total = upper + (lower - upper) * vs[j]
-            # A sum less itself is 0 only if all of it is finite.
             good = (
                 clear[j]
                 & (p00 != none)
                 & (p01 != none)
                 & (p10 != none)
                 & (p11 != none)
-                & (total - total == 0.0)
+                & (abs(total) <= _LARGEST)
             )
             values[j] = np.float32(total * a + o) if good else values[j]
             valid[j] = good

@@ -11,8 +11,9 @@ the image where -0.5 <= x < width - 0.5.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numba
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from pyproj.exceptions import CRSError, ProjError
 
 from geoforecast.errors import GridMismatchError
+from geoforecast.raster import kernels
 from geoforecast.raster.grid import Grid, Tile
 
 LATTICE_PX = 32
@@ -86,19 +88,30 @@ class CoordinateMap:
             x[np.ptp(around, axis=0) > half_turn_px(self.source)] = np.nan
         return x, y
 
-    def window(self, x: Floats, y: Floats) -> Tile | None:
-        """The source rectangle that sampling at ``x``, ``y`` reads; None if outside."""
+    @property
+    def upright(self) -> bool:
+        """Rows and columns of the two grids run alike, so that x and y are separable."""
+        return self.step == 0 and self.affine[1] == self.affine[3] == 0
+
+    def axes(self, tile: Tile) -> tuple[Floats, Floats]:
+        """Of an upright map: source x of the columns, (1, width), y of the rows, (height, 1)."""
+        x, _ = self.at(Tile(tile.row0, tile.row0 + 1, tile.col0, tile.col1))
+        _, y = self.at(Tile(tile.row0, tile.row1, tile.col0, tile.col0 + 1))
+        return x, y
+
+    @cached_property
+    def coarseness(self) -> float:
+        """Source pixels along a target pixel's side, typically; 0 if the grids do not meet."""
+        if self.step == 0:
+            a, b, _, d, e, _ = self.affine
+            return math.sqrt(abs(a * e - b * d))
+        across = np.diff(self.lattice, axis=2)[:, :-1] / self.step
+        down = np.diff(self.lattice, axis=1)[:, :, :-1] / self.step
+        sides = np.sqrt(np.abs(across[0] * down[1] - across[1] * down[0]))
         height, width = self.source.shape
-        inside = (x >= -0.5) & (x < width - 0.5) & (y >= -0.5) & (y < height - 0.5)
-        if not inside.any():
-            return None
-        xs, ys = x[inside], y[inside]
-        return Tile(
-            max(0, int(np.floor(ys.min()))),
-            min(height, int(np.floor(ys.max())) + 2),
-            max(0, int(np.floor(xs.min()))),
-            min(width, int(np.floor(xs.max())) + 2),
-        )
+        x, y = self.lattice[:, :-1, :-1]
+        met = (x > -1) & (x < width) & (y > -1) & (y < height) & np.isfinite(sides)
+        return float(np.median(sides[met])) if met.any() else 0.0
 
 
 _IDENTITY = np.array([1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
@@ -191,12 +204,12 @@ def sample(
     Returns:
         values in the shape of ``x`` and the dtype of ``values``, 0 where invalid; valid.
     """
-    result = np.zeros(x.shape, values.dtype)
-    usable = np.zeros(x.shape, np.bool_)
-    kernel = _bilinear if bilinear else _nearest
-    height, width = source_shape
-    kernel(values, valid, window.row0, window.col0, height, width, x, y, result, usable)
-    return result, usable
+    result = np.zeros((1, *x.shape), values.dtype)
+    usable = np.zeros((1, *x.shape), np.bool_)
+    kernel = kernels.bilinear if bilinear else kernels.nearest
+    place = (window.row0, window.col0, *source_shape)
+    kernel(values[None], valid[None], *kernels.as_they_are(1), *place, x, y, result, usable)
+    return result[0], usable[0]
 
 
 def _affine_between(target: Grid, source: Grid) -> Floats:
@@ -341,65 +354,3 @@ def _lattice_coordinates(
                 x[i, c] = _snapped(x0 * (1.0 - u) + x1 * u)
                 y[i, c] = _snapped(y0 * (1.0 - u) + y1 * u)
             j = stop
-
-
-@numba.njit(nogil=True, cache=True)
-def _nearest(
-    values: NDArray[Any],
-    valid: NDArray[np.bool_],
-    row0: int,
-    col0: int,
-    height: int,
-    width: int,
-    x: Floats,
-    y: Floats,
-    result: NDArray[Any],
-    usable: NDArray[np.bool_],
-) -> None:
-    for i in range(x.shape[0]):
-        for j in range(x.shape[1]):
-            if not (-0.5 <= x[i, j] < width - 0.5 and -0.5 <= y[i, j] < height - 0.5):
-                continue  # outside the image, or NaN
-            c = int(np.floor(x[i, j] + 0.5)) - col0
-            r = int(np.floor(y[i, j] + 0.5)) - row0
-            if valid[r, c]:
-                result[i, j] = values[r, c]
-                usable[i, j] = True
-
-
-@numba.njit(nogil=True, cache=True)
-def _bilinear(
-    values: NDArray[Any],
-    valid: NDArray[np.bool_],
-    row0: int,
-    col0: int,
-    height: int,
-    width: int,
-    x: Floats,
-    y: Floats,
-    result: NDArray[Any],
-    usable: NDArray[np.bool_],
-) -> None:
-    for i in range(x.shape[0]):
-        for j in range(x.shape[1]):
-            if not (-0.5 <= x[i, j] < width - 0.5 and -0.5 <= y[i, j] < height - 0.5):
-                continue  # outside the image, or NaN
-            c = int(np.floor(x[i, j] + 0.5)) - col0
-            r = int(np.floor(y[i, j] + 0.5)) - row0
-            if not valid[r, c]:
-                continue
-            left, top = int(np.floor(x[i, j])), int(np.floor(y[i, j]))
-            u, v = x[i, j] - left, y[i, j] - top
-            total, weights = 0.0, 0.0
-            for dr in range(2):
-                if top + dr < 0 or top + dr >= height:
-                    continue
-                for dc in range(2):
-                    if left + dc < 0 or left + dc >= width:
-                        continue
-                    w = (v if dr else 1.0 - v) * (u if dc else 1.0 - u)
-                    if w > 0.0 and valid[top + dr - row0, left + dc - col0]:
-                        total += w * float(values[top + dr - row0, left + dc - col0])
-                        weights += w
-            result[i, j] = total / weights
-            usable[i, j] = True

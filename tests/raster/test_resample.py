@@ -14,6 +14,7 @@ from rasterio.vrt import WarpedVRT
 
 from geoforecast.errors import GridMismatchError
 from geoforecast.raster import resample
+from geoforecast.raster.footprints import window_for
 from geoforecast.raster.grid import Grid, Tile
 from geoforecast.raster.resample import CoordinateMap, coordinate_map, sample
 
@@ -26,7 +27,7 @@ TARGET = Grid(ZONE_33, Affine(10, 0, 343200, 0, -10, 5194300), (220, 260))
 
 def warp(way, values, valid, tile, *, bilinear):
     x, y = way.at(tile)
-    window = way.window(x, y)
+    window = window_for("bilinear", x, y, way.source.shape)
     if window is None:
         return np.zeros(tile.shape, values.dtype), np.zeros(tile.shape, bool)
     part = window.slices
