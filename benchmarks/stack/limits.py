@@ -178,11 +178,11 @@ class Parts:
         return done
 
     def _kernel(self, step: int, images: Sequence[Image]) -> None:
-        pixels = [image for image, _, _ in images]
-        usable = _usable(pixels[-1], self.table, MASK_DILATE_PX)
+        b0, b1, b2, b3, scl = (image for image, _, _ in images)
+        usable = _usable(scl, self.table, MASK_DILATE_PX)
         _, transform, crs = images[0]
-        result = self.results[step % THREADS]
-        _warp(*pixels[:4], usable, self.maps[transform, crs], LATTICE_PX, result, self.sums[step])
+        nodes, result = self.maps[transform, crs], self.results[step % THREADS]
+        _warp(b0, b1, b2, b3, usable, nodes, LATTICE_PX, result, self.sums[step])
 
     def _gdal(self, images: Sequence[Image]) -> None:
         left, _, _, top = self.work.bounds

@@ -24,12 +24,14 @@ class Measured:
         peak_mib: largest sum of resident memory (RSS) of the process and its descendants,
             sampled every 50 ms, or the largest single process as the kernel counts it,
             whichever is more. Pages that two of them share count twice.
+        cpu_s: processor time of all of them, which other work on the machine lengthens less.
         output: the end of what it said, for an error message.
     """
 
     code: int
     wall_s: float
     peak_mib: float
+    cpu_s: float
     output: str
 
 
@@ -62,8 +64,9 @@ def run_measured(
         ended.set()
         sampler.join()
     said = log.read_text(encoding="utf-8", errors="replace")[-1500:]
+    cpu = usage.ru_utime + usage.ru_stime
     peak_kib = max(peak[0] // 1024, usage.ru_maxrss)
-    return Measured(process.returncode, wall, peak_kib / 1024, said)
+    return Measured(process.returncode, wall, peak_kib / 1024, cpu, said)
 
 
 def _sample(pid: int, ended: threading.Event, peak: list[int]) -> None:

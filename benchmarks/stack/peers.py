@@ -26,6 +26,8 @@ from work import BANDS, MASK, THREADS, UNUSABLE, Work, load_work
 
 # Side of the Zarr chunks of contenders without chunks of their own.
 CHUNK_PX = 640
+# Class -> unusable.
+TABLE = np.isin(np.arange(256), UNUSABLE)
 Array = Any
 
 
@@ -34,35 +36,40 @@ def masked(numbers: Iterable[Array], scl: Array, dilate_px: int) -> Array:
 
     Args:
         numbers: (y, x) of each band, 0 or NaN = no data.
-        scl: (y, x) scene classification on the same grid.
+        scl: (y, x) uint8 scene classification on the same grid.
         dilate_px: by how much unusable areas grow, in a square.
     """
-    unusable = np.isin(np.nan_to_num(scl).astype(np.uint8), UNUSABLE)
-    unusable = grown(unusable, dilate_px)
-    result = np.stack([np.asarray(band, np.float32) for band in numbers])
-    for band in result:
-        band[unusable | (band == 0)] = np.nan
-    return result[None]
+    unusable = grown(TABLE[scl], dilate_px)
+    result = np.empty((1, len(BANDS), *scl.shape), np.float32)
+    for band, there in zip(numbers, result[0], strict=True):
+        there[:] = band
+        np.copyto(there, np.nan, where=unusable | (band == 0))
+    return result
 
 
 def grown(unusable: Array, pixels: int) -> Array:
-    """True within a square of ``pixels`` around a True: one axis after the other."""
-    for axis in (0, 1):
-        along = np.moveaxis(unusable, axis, 0)
-        wider = along.copy()
-        for shift in range(1, pixels + 1):
-            wider[shift:] |= along[:-shift]
-            wider[:-shift] |= along[shift:]
-        unusable = np.moveaxis(wider, 0, axis)
-    return unusable
+    """True within a square of ``pixels`` around a True: rows first, then columns."""
+    rows = unusable.copy()
+    for shift in range(1, pixels + 1):
+        rows[shift:] |= unusable[:-shift]
+        rows[:-shift] |= unusable[shift:]
+    both = rows.copy()
+    for shift in range(1, pixels + 1):
+        both[:, shift:] |= rows[:, :-shift]
+        both[:, :-shift] |= rows[:, shift:]
+    return both
 
 
 def sums_of(block: Array) -> Array:
-    """Count, sum and sum of squares of each band: (1, band, 3) float64."""
+    """Count, sum and sum of squares of each band of (1, band, y, x): (1, band, 3) float64."""
     sums = np.zeros((1, block.shape[1], 3))
-    for number, band in enumerate(np.moveaxis(block, 1, 0)):
-        x = band[~np.isnan(band)].astype(np.float64)
-        sums[0, number] = x.size, x.sum(), x @ x
+    for number, band in enumerate(block[0]):
+        valid = ~np.isnan(band)
+        x = np.where(valid, band, np.float32(0))
+        # Rows in float32, their sums in float64: exact enough, and without a float64 copy.
+        squares = np.einsum("ij,ij->i", x, x)
+        first = x.sum(axis=1)
+        sums[0, number] = valid.sum(), first.sum(dtype=float), squares.sum(dtype=float)
     return sums
 
 
@@ -117,7 +124,7 @@ def dask_blocks(work: Work, out: Path, bands: list[Array], scl: Array) -> Array:
         return masked((n[0] for n in numbers), block[0], grow)
 
     if not whole:  # clouds grow across the edges of chunks
-        unusable = da.map_blocks(lambda b: np.isin(b, UNUSABLE), scl, dtype=bool)
+        unusable = da.map_blocks(lambda b: TABLE[b], scl, dtype=bool)
         wide = unusable.map_overlap(
             lambda b: grown(b[0], work.dilate_px)[None], depth=depth, boundary="none", dtype=bool
         )
@@ -233,7 +240,8 @@ def rioxarray_loop(work: Work, out: Path, *, at_once: int) -> Array:
 
     def one(step: int, band: str) -> Array:
         rule = Resampling.nearest if band == MASK else Resampling.bilinear
-        with rioxarray.open_rasterio(work.path(step, band)) as source:
+        opened: Any = rioxarray.open_rasterio(work.path(step, band))
+        with opened as source:
             there = source.rio.reproject(
                 work.crs,
                 shape=work.shape,

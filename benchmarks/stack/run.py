@@ -124,9 +124,10 @@ class Bench:
         if work is not None and (len(work.dates), name) not in self.samples:
             self.samples[len(work.dates), name] = _sample(array / report["array"])
         shutil.rmtree(array)
-        said = f"{measured.wall_s:6.1f} s {measured.peak_mib:6.0f} MiB"
+        said = f"{measured.wall_s:6.1f} s {measured.cpu_s:6.1f} CPU s"
+        said += f" {measured.peak_mib:6.0f} MiB"
         print(f"  {name:24} {said}", file=sys.stderr)
-        return Run(name, measured.wall_s, report["work_s"], measured.peak_mib)
+        return Run(name, measured.wall_s, report["work_s"], measured.peak_mib, measured.cpu_s)
 
     def rounds(
         self, names: Sequence[str], work: Work, repeats: int, *, zscored: bool = False

@@ -18,12 +18,14 @@ class Run:
         wall_s: whole process, imports included.
         work_s: the same without imports.
         peak_mib: resident memory of the tree of processes at its peak.
+        cpu_s: processor time of the tree, imports included.
     """
 
     name: str
     wall_s: float
     work_s: float
     peak_mib: float
+    cpu_s: float
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,8 @@ def speed_table(rounds: Rounds, differences: Mapping[str, str]) -> str:
     """Contenders by speed relative to the fastest peer."""
     best = fastest_peer(rounds)
     rows = [
-        "| contender | relative speed | without imports | peak RSS MiB | s | pixels |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| contender | relative speed | without imports | peak MiB | s | CPU s | pixels |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     names = names_of(rounds)
     for name in sorted(names, key=lambda n: median(r[n].wall_s for r in rounds)):
@@ -105,9 +107,10 @@ def speed_table(rounds: Rounds, differences: Mapping[str, str]) -> str:
         with_imports = ratio(rounds, best or name, name, imports=True)
         without = ratio(rounds, best or name, name, imports=False)
         wall = median(r[name].wall_s for r in rounds)
+        cpu = median(r[name].cpu_s for r in rounds)
         rows.append(
             f"| {name} | {with_imports:.2f} | {without:.2f} | {peak(rounds, name):.0f} "
-            f"| {wall:.1f} | {differences.get(name, '')} |"
+            f"| {wall:.1f} | {cpu:.1f} | {differences.get(name, '')} |"
         )
     return "\n".join(rows)
 

@@ -66,4 +66,5 @@ class Work:
 def load_work(path: Path) -> Work:
     """What ``Work.save`` wrote."""
     data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return Work(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+    settled: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+    return Work(**settled)
