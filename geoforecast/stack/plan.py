@@ -6,7 +6,7 @@ import logging
 import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +19,12 @@ from geoforecast.samples.split import Split, make_split
 from geoforecast.settings import SplitSettings, StackSettings
 from geoforecast.stack.bandtimes import settle_times
 from geoforecast.stack.cadence import parse_cadence
+from geoforecast.stack.derived import Derived
 from geoforecast.stack.grids import MAX_PIXELS, out_of_reach, target_grid
-from geoforecast.stack.readings import settle_readings
+from geoforecast.stack.readings import settle_readings, unit_of
 from geoforecast.stack.roles import assign_roles
 from geoforecast.stack.scenes import Problems, SceneFile, find_files
+from geoforecast.stack.sensors import choose_sensor, with_kind
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,11 @@ class Plan:
         dtype: numpy dtype name of the values.
         date_text, mask_text, grid_text: how these were settled, for people.
         collisions: times at which scenes of one band are merged.
+        sensor_text: which sensor is used, and how values come about, for people.
+        kind: --kind, or categorical if the sensor holds nothing but classes.
+        read: bands that are read, in order: those of the cube, and inputs of derived ones.
+        derived: bands computed from others.
+        orders: step -> its times, that with the most valid pixels first (--composite best).
     """
 
     files: tuple[SceneFile, ...]
@@ -58,6 +65,11 @@ class Plan:
     mask_text: str
     grid_text: str
     collisions: int
+    sensor_text: str = ""
+    kind: str = "continuous"
+    read: tuple[str, ...] = ()
+    derived: tuple[Derived, ...] = ()
+    orders: Mapping[int, NDArray[np.int64]] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -105,11 +117,14 @@ def make_plan(
     dated = [file for file in files if file.used]
     if not dated:
         raise _nothing_left(files)
-    bands, mask_text = assign_roles(dated, settings, problems)
+    told = choose_sensor(dated, settings)
+    bands, mask_text = assign_roles(dated, settings, problems, told.sensor)
     scenes = [file for file in dated if file.used and file.role == "data"]
     if not scenes:
         raise _nothing_left(files)
-    settle_readings(scenes, settings)
+    settings = with_kind(settings, told.sensor, scenes)
+    check_settings(settings)
+    values_text = settle_readings(scenes, settings, told.sensor)
     strange = _out_of_reach(scenes, settings, problems)
     problems.settle(len(files))
     if strange:  # settle everything as if these files were not there
@@ -129,7 +144,7 @@ def make_plan(
     plan = Plan(
         files=tuple(files),
         bands=bands,
-        units=tuple(_unit(band, scenes) for band in bands),
+        units=tuple(unit_of(band, scenes) for band in bands),
         grid=grid,
         times=times,
         observed=np.array([bool(step) for step in steps]),
@@ -140,6 +155,9 @@ def make_plan(
         mask_text=mask_text,
         grid_text=grid_text,
         collisions=collisions,
+        sensor_text=" ".join(filter(None, [told.text, values_text])),
+        kind=settings.kind,
+        read=bands,
     )
     _check_size(plan, project)
     return plan
@@ -186,9 +204,11 @@ def check_settings(settings: StackSettings) -> None:
                     f"{option} would make class codes that do not exist (--kind categorical).",
                     remedy="Leave it out; classes are nearest, and --composite first or last.",
                 )
-    if settings.mask == "none" and (settings.mask_values or settings.dilate):
+    rule = settings.mask_values or settings.clear_values or settings.mask_bits
+    if settings.mask == "none" and (rule or settings.dilate):
         raise SettingsError(
-            "--mask none leaves nothing for --mask-values or --dilate to act on.",
+            "--mask none leaves nothing for --mask-values, --clear-values, --mask-bits or "
+            "--dilate to act on.",
             remedy="Name the mask with --mask, or leave these out.",
         )
     if settings.scale == 0:
@@ -239,15 +259,6 @@ def _check_times(scenes: Sequence[SceneFile], settings: StackSettings) -> int:
             "them with --merge first or --merge mean.",
         )
     return len(merged)
-
-
-def _unit(band: str, scenes: Sequence[SceneFile]) -> str:
-    for file in scenes:
-        if band in file.bands and file.header is not None:
-            tags = {key.lower(): value for key, value in file.header.tags.items()}
-            own = file.header.units[file.bands[band] - 1]
-            return own or tags.get("units", "") or tags.get("unit", "")
-    return ""
 
 
 def _dtype(scenes: Sequence[SceneFile], settings: StackSettings) -> str:

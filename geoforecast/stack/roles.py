@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import numpy as np
-
-from geoforecast.errors import InputError, SceneError, SettingsError, did_you_mean
-from geoforecast.raster.geotiff import Header
+from geoforecast.errors import InputError, SceneError, did_you_mean
 from geoforecast.settings import StackSettings
 from geoforecast.stack.labels import label_scenes
-from geoforecast.stack.masks import UNCLEAR, MaskChoice, MaskProfile, mask_choice
+from geoforecast.stack.masks import mask_choice
 from geoforecast.stack.names import file_bands, natural
-from geoforecast.stack.scenes import MaskSource, Problems, SceneFile
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Masks:
-    """The mask that is applied, and the bands that are masks.
-
-    Attributes:
-        profile: what its values mean; None if there is none.
-        own: file key -> number of the mask band inside a data file.
-        bands: file key -> numbers of all mask bands, which are never data.
-        text: a sentence for people.
-    """
-
-    profile: MaskProfile | None
-    own: dict[str, int]
-    bands: dict[str, set[int]]
-    text: str
+from geoforecast.stack.pairing import FoundMasks, find_masks, pair_masks
+from geoforecast.stack.scenes import Problems, SceneFile
+from geoforecast.stack.sensors import Sensor
 
 
 def assign_roles(
-    files: Sequence[SceneFile], settings: StackSettings, problems: Problems
+    files: Sequence[SceneFile],
+    settings: StackSettings,
+    problems: Problems,
+    sensor: Sensor | None = None,
 ) -> tuple[tuple[str, ...], str]:
     """Tell data from masks, name the bands, pick those wanted, pair scenes with masks.
 
@@ -46,6 +27,7 @@ def assign_roles(
         files: dated files with headers; changed in place.
         settings: --bands and --mask.
         problems: gathers files that cannot be used.
+        sensor: says which masks belong to it and which bands are flags, or None.
     Returns:
         The cube's bands; a sentence on the mask.
     Raises:
@@ -54,8 +36,14 @@ def assign_roles(
     parts, common = label_scenes(files)
     for file, part in zip(files, parts, strict=True):
         file.parts = part
-    choice = mask_choice(settings.mask, settings.mask_values)
-    masks = _find_masks(files, choice, settings)
+    choice = mask_choice(
+        settings.mask,
+        settings.mask_values,
+        clear_values=settings.clear_values,
+        bits=settings.mask_bits,
+        preferred=sensor.masks if sensor else (),
+    )
+    masks = find_masks(files, choice, settings)
     data = [f for f in files if f.role == "data"]
     if not data:
         raise InputError(
@@ -63,95 +51,33 @@ def assign_roles(
             remedy="Add the data files, or name the mask with --mask.",
         )
     names = _band_names(data, common, masks)
-    bands = _choose_bands(data, names, masks, settings, problems)
-    _pair_masks(files, data, masks, problems)
+    flags = _flags(data, names, sensor)
+    bands = _choose_bands(data, names, masks, settings, problems, flags)
+    pair_masks(files, data, masks, problems)
     problems.settle(len(files))
     return bands, masks.text
 
 
-def _find_masks(files: Sequence[SceneFile], choice: MaskChoice, settings: StackSettings) -> _Masks:
-    """Mark mask files, and find mask bands inside data files."""
-    by_label: dict[str, MaskProfile] = {}
-    in_file: dict[str, dict[int, tuple[str, MaskProfile]]] = defaultdict(dict)
-    looking = choice if choice.profile or choice.auto else MaskChoice(None, "", True)
-    for file in files:
-        label = file.parts.label
-        found = looking.matches(label) if label else None
-        if found is None and choice.name:
-            found = next((p for t in label.split("_") if (p := looking.matches(t))), None)
-        if found:
-            by_label[label] = found
-        elif label and UNCLEAR.fullmatch(label) and not choice.name:
-            by_label.setdefault(label, _UNCLEAR_PROFILE)
-        if file.header is not None and file.header.count > 1:
-            for number, name in file_bands(file.header)[0].items():
-                if profile := looking.matches(name):
-                    in_file[file.key][number] = (name, profile)
-    for file in files:
-        if file.parts.label in by_label:
-            file.role = "mask"
-    counts: Counter[str] = Counter(f.parts.label for f in files if f.role == "mask")
-    counts.update(name for found in in_file.values() for name, _ in found.values())
-    known = {**by_label, **{n: p for found in in_file.values() for n, p in found.values()}}
-    taken = _take(counts, known, choice, files)
-    for file in files:
-        if file.role == "mask" and file.parts.label != taken:
-            file.skip("a mask, and not the one that is applied")
-    bands = {key: set(found) for key, found in in_file.items()}
-    if not taken:
-        return _Masks(None, {}, bands, "Mask: none.")
-    own = {
-        key: number
-        for key, found in in_file.items()
-        for number, (name, _) in found.items()
-        if name == taken and taken not in by_label
+def _flags(
+    data: Sequence[SceneFile], names: dict[str, dict[int, str]], sensor: Sensor | None
+) -> set[str]:
+    """Bands that the sensor calls flags, unless it calls all of them so."""
+    if sensor is None:
+        return set()
+    told = {
+        name: band.flag
+        for file in data
+        for name in names[file.key].values()
+        if (band := sensor.band(name, file.key)) is not None
     }
-    profile = known[taken]
-    text = f"Mask: '{taken}' as {profile.name} ({profile.description})"
-    if settings.mask_values:
-        text += f", unusable by --mask-values: {', '.join(map(str, settings.mask_values))}"
-    text += f", grown by {settings.dilate} px (square)" if settings.dilate else ""
-    return _Masks(profile, own, bands, f"{text}; 255 and nodata are unusable too.")
+    every = {name for file in data for name in names[file.key].values()}
+    flags = {name for name, flag in told.items() if flag}
+    return set() if flags == every else flags
 
 
-_UNCLEAR_PROFILE = MaskProfile("unclear", "", 99, ())
-
-
-def _take(
-    counts: Counter[str],
-    known: dict[str, MaskProfile],
-    choice: MaskChoice,
-    files: Sequence[SceneFile],
-) -> str:
-    """The name of the mask to apply, or ""."""
-    clear = [name for name in counts if known[name] is not _UNCLEAR_PROFILE]
-    if choice.profile is None and not choice.auto:
-        return ""
-    if clear:
-        taken = min(clear, key=lambda name: (-counts[name], known[name].priority, name))
-        for other in sorted(set(counts) - {taken}):
-            log.warning("'%s' looks like a mask too; it is left out.", other)
-        return taken
-    if choice.profile is not None:
-        labels = {f.parts.label for f in files} - {""}
-        names = {n for f in files if f.header for n in file_bands(f.header)[0].values()}
-        raise InputError(
-            f"No mask is found for --mask {choice.name or choice.profile.name}.",
-            remedy="File-name parts and band names here: "
-            f"{', '.join(sorted(labels | names)) or 'none'}. Give PROFILE:NAME.",
-        )
-    if counts:
-        name = min(counts)
-        raise SettingsError(
-            f"'{name}' looks like a mask, but whether 1 means usable is unclear.",
-            where=next(f.key for f in files if f.parts.label == name),
-            remedy=f"Say it: --mask cloud:{name} (1 = unusable), --mask clear:{name} "
-            "(1 = usable), or --mask none.",
-        )
-    return ""
-
-
-def _band_names(data: Sequence[SceneFile], common: str, masks: _Masks) -> dict[str, dict[int, str]]:
+def _band_names(
+    data: Sequence[SceneFile], common: str, masks: FoundMasks
+) -> dict[str, dict[int, str]]:
     """Cube names of each data file's bands: key -> band number -> name."""
     labels = {f.parts.label for f in data}
     own = {f.key: file_bands(f.header) for f in data if f.header is not None}
@@ -178,9 +104,10 @@ def _band_names(data: Sequence[SceneFile], common: str, masks: _Masks) -> dict[s
 def _choose_bands(
     data: Sequence[SceneFile],
     names: dict[str, dict[int, str]],
-    masks: _Masks,
+    masks: FoundMasks,
     settings: StackSettings,
     problems: Problems,
+    flags: set[str],
 ) -> tuple[str, ...]:
     groups: dict[str, list[SceneFile]] = defaultdict(list)
     for file in data:
@@ -192,7 +119,8 @@ def _choose_bands(
         usual[label] = max(signatures, key=lambda s: (signatures[s], s))
         universe += [name for name in usual[label] if name not in universe]
         universe += [n for s in sorted(signatures) for n in s if n not in universe]
-    common = [name for label in sorted(groups, key=natural) for name in usual[label]]
+    sets = [usual[label] for label in sorted(groups, key=natural)]
+    common = [name for names in sets for name in names if name not in flags]
     never = {
         file_bands(f.header)[0][n].casefold()
         for f in data
@@ -283,67 +211,3 @@ def _refuse_rare(data: Sequence[SceneFile], bands: tuple[str, ...], problems: Pr
                     ),
                 )
     problems.settle(len(data))
-
-
-def _pair_masks(
-    files: Sequence[SceneFile],
-    data: Sequence[SceneFile],
-    masks: _Masks,
-    problems: Problems,
-) -> None:
-    """Give each scene its mask: a band of its own, else the best fitting file of its time."""
-    candidates: dict[np.datetime64, list[SceneFile]] = defaultdict(list)
-    for file in files:
-        if file.role == "mask" and file.used and file.time is not None:
-            candidates[file.time].append(file)
-    used = [f for f in data if f.used]
-    taken: set[str] = set()
-    for file in used:
-        if masks.profile is None:
-            break
-        if file.header is not None and file.key in masks.own:
-            file.mask = MaskSource(file.key, file.header, masks.own[file.key], masks.profile)
-        elif file.time is not None:
-            best = _best_mask(file, candidates.get(file.time, []))
-            if best is not None and best.header is not None:
-                taken.add(best.key)
-                number = _mask_band(best.header, masks.profile)
-                file.mask = MaskSource(best.key, best.header, number, masks.profile)
-    masked = sum(f.mask is not None for f in used)
-    for file in used:
-        if masked and file.mask is None:
-            problems.add(
-                file,
-                SceneError(
-                    f"{file.key} has no mask of its own, while {masked} of {len(used)} files do.",
-                    remedy="Add the mask, or use --on-error quarantine or --mask none.",
-                ),
-            )
-    for here in candidates.values():
-        for mask in here:
-            if mask.key not in taken:
-                mask.skip("the mask of no scene that is used")
-
-
-def _best_mask(file: SceneFile, here: list[SceneFile]) -> SceneFile | None:
-    """The mask of the same time in the same folder, of the same tile, on the same grid."""
-
-    def fit(mask: SceneFile) -> tuple[int, bool, bool]:
-        same_grid = (
-            file.header is not None
-            and mask.header is not None
-            and mask.header.grid == file.header.grid
-        )
-        shared = len(file.parts.rest & mask.parts.rest)
-        return shared, mask.folder == file.folder, same_grid
-
-    ranked = sorted(here, key=lambda mask: (fit(mask), mask.key), reverse=True)
-    if len(ranked) > 1 and fit(ranked[0]) == fit(ranked[1]):
-        log.warning("%s: two masks fit, %s is taken.", file.key, ranked[0].key)
-    return ranked[0] if ranked else None
-
-
-def _mask_band(header: Header, profile: MaskProfile) -> int:
-    """The band of a mask file that is the mask; the first unless a name says otherwise."""
-    names = file_bands(header)[0]
-    return next((number for number, name in names.items() if profile.recognises(name)), 1)

@@ -23,7 +23,7 @@ from geoforecast.raster.geotiff import Header
 from geoforecast.raster.grid import Grid
 from geoforecast.stack.inputs import list_inputs
 from geoforecast.stack.listing import SUFFIXES, Listed, absolute
-from geoforecast.stack.masks import MaskProfile
+from geoforecast.stack.masks import MaskProfile, MaskRule
 from geoforecast.stack.names import NameParts, printable
 
 if TYPE_CHECKING:
@@ -107,12 +107,21 @@ class SceneFile:
 
 @dataclass(frozen=True)
 class MaskSource:
-    """The mask of a scene: a band of a file (often another one) and what it means."""
+    """The mask of a scene: a band of a file (often another one) and what it means.
+
+    Attributes:
+        key: of the file.
+        header: of the file.
+        band: its number, from 1.
+        profile: the kind of mask.
+        rule: what makes one of its pixels usable.
+    """
 
     key: str
     header: Header
     band: int
     profile: MaskProfile
+    rule: MaskRule
 
 
 @dataclass

@@ -29,7 +29,7 @@ class Table:
         return key in self.content
 
     def error(self, key: str, problem: str, remedy: str) -> SettingsError:
-        """An error about one key, or about the whole table if ``key`` is "". """
+        """An error about one key, or about the whole table if ``key`` is ""."""
         what = f"{self.place}: {f'{key!r} ' if key else ''}{problem}."
         return SettingsError(what, remedy=remedy)
 
@@ -86,7 +86,9 @@ class Table:
                 re.compile(pattern, re.IGNORECASE)
             except re.error as error:
                 raise self.error(
-                    key, f"holds '{pattern}', which is no regular expression: {error}", "Correct it."
+                    key,
+                    f"holds '{pattern}', which is no regular expression: {error}",
+                    "Correct it.",
                 ) from error
         return found
 

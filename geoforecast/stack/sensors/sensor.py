@@ -1,0 +1,388 @@
+"""What a sensor's TOML file says, read strictly."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from geoforecast.errors import SettingsError
+from geoforecast.raster.geotiff import Header
+from geoforecast.stack.conversions import parse_conversion
+from geoforecast.stack.masks import MaskProfile, profile_from, profiles
+from geoforecast.stack.tables import Table
+
+RESAMPLINGS = ("", "nearest", "bilinear", "cubic", "average", "mode")
+
+
+@dataclass(frozen=True)
+class SensorBand:
+    """A band of a sensor, or several that are read alike.
+
+    Attributes:
+        name: for people.
+        patterns: of band names and file-name parts that mean this band.
+        role: the letter under which spectral indices know it, such as R or N, or "".
+        unit: of the physical values.
+        scale, offset: physical = raw * scale + offset, in integer rasters only.
+        nodata: raw values that mean no data.
+        low, high: raw numbers below or above are unusable; None for no bound.
+        floats: scale, offset, nodata and bounds hold for floating-point rasters too.
+        conversion: a conversion with its numbers, or "".
+        resampling: overrides --resampling auto, or "".
+        categorical: class codes, which are never averaged.
+        flag: quality, angles and the like: no data unless --bands asks for it.
+        files: pattern of the paths of the files that this holds for; "" for all.
+    """
+
+    name: str
+    patterns: tuple[str, ...]
+    role: str = ""
+    unit: str = ""
+    scale: float = 1.0
+    offset: float = 0.0
+    nodata: tuple[float, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    floats: bool = False
+    conversion: str = ""
+    resampling: str = ""
+    categorical: bool = False
+    flag: bool = False
+    files: str = ""
+
+
+@dataclass(frozen=True)
+class OffsetRule:
+    """An offset that raw numbers hold from some version of the processing on.
+
+    Attributes:
+        raw: what to add to raw numbers before they are scaled, such as -1000.
+        bands: names of the sensor's bands that hold it.
+        minimum: first version with it.
+        version_names: patterns of paths; group 1 is the version as a whole number.
+        version_tags: tags whose value, a number with decimals, is the version / 100.
+    """
+
+    raw: float
+    bands: tuple[str, ...]
+    minimum: int
+    version_names: tuple[str, ...]
+    version_tags: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DecibelRule:
+    """Bands that come in decibels or as linear power, told apart by their values.
+
+    Attributes:
+        bands: names of the sensor's bands.
+        linear_nodata: raw values that mean no data if they are linear.
+        conversion: applied to linear ones, or "".
+    """
+
+    bands: tuple[str, ...]
+    linear_nodata: tuple[float, ...]
+    conversion: str
+
+
+@dataclass(frozen=True)
+class PrivateTags:
+    """Scale, offset and nodata written inside a tag that only its producer knows.
+
+    Attributes:
+        tag: its name.
+        scale, offset, nodata: patterns whose group 1 is the number; "" for none.
+    """
+
+    tag: str
+    scale: str
+    offset: str
+    nodata: str
+
+
+@dataclass(frozen=True)
+class Example:
+    """A file such as this sensor's, and what one raw number in it means; tests check it.
+
+    Attributes:
+        file: path with a folder.
+        dtype: of its pixels.
+        band: name of its band, which is also its description if ``bands`` is empty.
+        bands: descriptions of all bands, if it has several.
+        tags: of the file.
+        raw, value: a raw number and its physical value; no value: it means no data.
+    """
+
+    file: str
+    dtype: str
+    band: str
+    bands: tuple[str, ...]
+    tags: Mapping[str, str]
+    raw: float
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """What is known of a kind of data.
+
+    Attributes:
+        name: of its TOML file.
+        title, description: for people.
+        source: where its numbers are documented.
+        cadence: how often it comes; for people.
+        auto: whether --sensor auto may choose it.
+        files: patterns of paths (from the input folder's name down) that are its own.
+        unless: patterns of paths that are not.
+        tags: tag -> pattern of a value that is its own.
+        band_names: patterns; a file in which each fits a band is its own.
+        masks: its mask profiles, best first.
+        bands: in order; the first that fits a band and its file is taken.
+        offset_rule, decibel_rule, private: see there; None if it has none.
+        examples: for tests.
+    """
+
+    name: str
+    title: str
+    description: str
+    source: str
+    cadence: str
+    auto: bool
+    files: tuple[str, ...]
+    unless: tuple[str, ...]
+    tags: Mapping[str, str]
+    band_names: tuple[str, ...]
+    masks: tuple[MaskProfile, ...]
+    bands: tuple[SensorBand, ...]
+    offset_rule: OffsetRule | None = None
+    decibel_rule: DecibelRule | None = None
+    private: PrivateTags | None = None
+    examples: tuple[Example, ...] = field(default=(), repr=False)
+
+    def recognises(self, key: str, header: Header | None) -> bool:
+        """Whether a file is one of this sensor's, by its path, tags or band names.
+
+        Args:
+            key: its path from the input folder's own name down, with "/".
+            header: what it says about itself, or None.
+        """
+        if any(compiled(p).search(key) for p in self.unless):
+            return False
+        if any(compiled(p).search(key) for p in self.files):
+            return True
+        if header is None:
+            return False
+        told = tags_of(header)
+        if any(t in told and compiled(p).search(told[t]) for t, p in self.tags.items()):
+            return True
+        names = [text for text in header.descriptions if text]
+        return bool(self.band_names) and all(
+            any(compiled(p).fullmatch(name) for name in names) for p in self.band_names
+        )
+
+    def band(self, name: str, key: str) -> SensorBand | None:
+        """What is known of a band of a file, or None.
+
+        Args:
+            name: of the band in the cube.
+            key: path of the file, whose name may say more than the band's.
+        """
+        return _band(self.bands, name, key)
+
+
+def tags_of(header: Header) -> dict[str, str]:
+    """Dataset tags under lower-case names, with the first band's unit as "band_unit"."""
+    told = {key.lower(): value for key, value in header.tags.items()}
+    if header.units and header.units[0]:
+        told.setdefault("band_unit", header.units[0])
+    return told
+
+
+@lru_cache(maxsize=4096)
+def compiled(pattern: str) -> re.Pattern[str]:
+    """A pattern that ignores case, compiled once."""
+    return re.compile(pattern, re.IGNORECASE)
+
+
+@lru_cache(maxsize=65536)
+def _band(bands: tuple[SensorBand, ...], name: str, key: str) -> SensorBand | None:
+    here = [band for band in bands if not band.files or compiled(band.files).search(key)]
+    for band in here:
+        if any(compiled(p).fullmatch(name) for p in band.patterns):
+            return band
+    # Names such as L30_B04, or a file that has no other band than the one in its name.
+    stem = key.rpartition("/")[2].rpartition(".")[0]
+    for text in (name, stem):
+        for band in here:
+            if any(compiled(_as_part(p)).search(text) for p in band.patterns):
+                return band
+    return None
+
+
+def _as_part(pattern: str) -> str:
+    return rf"(?:^|[^0-9A-Za-z])(?:{pattern})(?:$|[^0-9A-Za-z])"
+
+
+def sensor_from(content: dict[str, Any], name: str, place: str) -> Sensor:
+    """A sensor from its parsed TOML file.
+
+    Raises:
+        SettingsError: an unknown key, a missing one or a wrong value, with file and key.
+    """
+    table = Table(content, place)
+    recognise = table.table("recognise")
+    bands = _bands(table)
+    sensor = Sensor(
+        name=name,
+        title=table.text("title"),
+        description=table.text("description", ""),
+        source=table.text("source", ""),
+        cadence=table.text("cadence", ""),
+        auto=table.flag("auto", True),
+        files=recognise.patterns("files", ()),
+        unless=recognise.patterns("unless", ()),
+        tags=_tag_patterns(recognise),
+        band_names=recognise.patterns("bands", ()),
+        masks=_masks(table, name),
+        bands=bands,
+        offset_rule=_offset_rule(table, bands),
+        decibel_rule=_decibel_rule(table, bands),
+        private=_private(table),
+        examples=tuple(_example(item) for item in table.tables("example")),
+    )
+    recognise.finish()
+    table.finish()
+    return sensor
+
+
+def _tag_patterns(table: Table) -> dict[str, str]:
+    tags = table.table("tags")
+    return {key.lower(): tags.patterns(key)[0] for key in tags.content}
+
+
+def _bands(table: Table) -> tuple[SensorBand, ...]:
+    usual = table.table("defaults")
+    _band_from(Table(usual.content, usual.place), "defaults")  # refuses unknown keys
+    found = tuple(
+        _band_from(Table({**usual.content, **item.content}, item.place))
+        for item in table.tables("band")
+    )
+    names = [(band.name, band.files) for band in found]
+    twice = next((n for n in names if names.count(n) > 1), None)
+    if twice:
+        raise table.error("band", f"has two named '{twice[0]}'", "Name each once.")
+    return found
+
+
+def _band_from(table: Table, name: str = "") -> SensorBand:
+    name = name or table.text("name")
+    resampling = table.text("resampling", "")
+    if resampling not in RESAMPLINGS:
+        raise table.error("resampling", f"is '{resampling}'", f"Use {', '.join(RESAMPLINGS[1:])}.")
+    scale = table.number("scale", 1.0)
+    if not scale:
+        raise table.error("scale", "is 0", "Give another number.")
+    band = SensorBand(
+        name=name,
+        patterns=table.patterns("patterns", (re.escape(name),)),
+        role=table.text("role", ""),
+        unit=table.text("unit", ""),
+        scale=scale,
+        offset=table.number("offset", 0.0) or 0.0,
+        nodata=table.numbers("nodata", ()),
+        low=table.number("low", None),
+        high=table.number("high", None),
+        floats=table.flag("floats", False),
+        conversion=_conversion(table),
+        resampling=resampling,
+        categorical=table.flag("categorical", False),
+        flag=table.flag("flag", False),
+        files="".join(table.patterns("files", ())),
+    )
+    table.finish()
+    return band
+
+
+def _conversion(table: Table) -> str:
+    text = table.text("conversion", "")
+    try:
+        if text:
+            parse_conversion(text)
+    except SettingsError as error:
+        raise table.error("conversion", f"is '{text}'", f"{error.what} {error.remedy}") from error
+    return text
+
+
+def _masks(table: Table, name: str) -> tuple[MaskProfile, ...]:
+    if isinstance(table.content.get("mask"), dict):
+        return (profile_from(table.table("mask"), name),)
+    names = table.texts("mask", ())
+    for item in names:
+        if item not in profiles():
+            known = ", ".join(profiles())
+            raise table.error("mask", f"names no mask profile: '{item}'", f"Known: {known}.")
+    return tuple(profiles()[item] for item in names)
+
+
+def _named(table: Table, bands: tuple[SensorBand, ...]) -> tuple[str, ...]:
+    names = table.texts("bands")
+    missing = next((n for n in names if n not in {band.name for band in bands}), None)
+    if missing is not None:
+        raise table.error("bands", f"names '{missing}', which is no band here", "Correct it.")
+    return names
+
+
+def _offset_rule(table: Table, bands: tuple[SensorBand, ...]) -> OffsetRule | None:
+    if "offset_rule" not in table:
+        return None
+    rule = table.table("offset_rule")
+    result = OffsetRule(
+        raw=rule.number("raw") or 0.0,
+        bands=_named(rule, bands),
+        minimum=rule.integer("minimum"),
+        version_names=rule.patterns("version_names", ()),
+        version_tags=tuple(tag.lower() for tag in rule.texts("version_tags", ())),
+    )
+    rule.finish()
+    return result
+
+
+def _decibel_rule(table: Table, bands: tuple[SensorBand, ...]) -> DecibelRule | None:
+    if "decibel_rule" not in table:
+        return None
+    rule = table.table("decibel_rule")
+    result = DecibelRule(
+        bands=_named(rule, bands),
+        linear_nodata=rule.numbers("linear_nodata", ()),
+        conversion=_conversion(rule),
+    )
+    rule.finish()
+    return result
+
+
+def _private(table: Table) -> PrivateTags | None:
+    if "private" not in table:
+        return None
+    private = table.table("private")
+    parts = {key: private.patterns(key, "")[0] for key in ("scale", "offset", "nodata")}
+    result = PrivateTags(private.text("tag").lower(), **parts)
+    private.finish()
+    return result
+
+
+def _example(table: Table) -> Example:
+    tags = table.table("tags")
+    result = Example(
+        file=table.text("file"),
+        dtype=table.text("dtype"),
+        band=table.text("band"),
+        bands=table.texts("bands", ()),
+        tags={key: tags.text(key) for key in tags.content},
+        raw=table.number("raw") or 0.0,
+        value=table.number("value", None),
+    )
+    table.finish()
+    return result
