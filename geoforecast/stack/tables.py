@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from geoforecast.errors import SettingsError, did_you_mean
@@ -105,7 +106,9 @@ class Table:
         self._asked.add(key)
         value = self.content.get(key, default)
         if value is _MISSING:
-            raise self.error(key, "is missing", f"Give it {wanted}.")
+            near = get_close_matches(key, self.content, n=1, cutoff=0.7)
+            remedy = f"Is it meant by '{near[0]}'?" if near else f"Give it {wanted}."
+            raise self.error(key, "is missing", remedy)
         given = key in self.content
         # To Python, true is a whole number; to people it is not.
         wrong = not isinstance(value, types) or (isinstance(value, bool) and bool not in types)
