@@ -23,6 +23,7 @@ from geoforecast.stack.derived import Derived
 from geoforecast.stack.grids import MAX_PIXELS, out_of_reach, target_grid
 from geoforecast.stack.readings import settle_readings, unit_of
 from geoforecast.stack.roles import assign_roles
+from geoforecast.stack.scales import settle_scales
 from geoforecast.stack.scenes import Problems, SceneFile, find_files
 from geoforecast.stack.sensors import choose_sensor, with_kind
 
@@ -125,7 +126,10 @@ def make_plan(
     settings = with_kind(settings, told.sensor, scenes)
     check_settings(settings)
     values_text = settle_readings(scenes, settings, told.sensor)
-    strange = _out_of_reach(scenes, settings, problems)
+    scales_text = settle_scales(scenes, settings, problems, jobs)
+    values_text = " ".join(text for text in (values_text, scales_text) if text)
+    strange = {file.key: file.reason for file in scenes if not file.used}
+    strange |= _out_of_reach([file for file in scenes if file.used], settings, problems)
     problems.settle(len(files))
     if strange:  # settle everything as if these files were not there
         excluded = {**excluded, **strange}
