@@ -43,8 +43,7 @@ def apply_conversion(values: Floats, text: str) -> Floats:
         SettingsError: there is no such conversion, or the numbers are not its own.
     """
     name, numbers = parse_conversion(text)
-    result = CONVERSIONS[name](values, *numbers)
-    return result.astype(np.float32, copy=False)
+    return np.asarray(CONVERSIONS[name](values, *numbers), np.float32)
 
 
 def parse_conversion(text: str) -> tuple[str, tuple[float, ...]]:
@@ -73,14 +72,16 @@ def parse_conversion(text: str) -> tuple[str, tuple[float, ...]]:
 @conversion("db-to-power")
 def db_to_power(db: Floats) -> Floats:
     """Linear power of decibels: 10^(dB / 10)."""
-    return np.power(np.float32(10), db / np.float32(10))
+    power: Floats = np.power(np.float32(10), db / np.float32(10))
+    return power
 
 
 @conversion("power-to-db")
 def power_to_db(power: Floats) -> Floats:
     """Decibels of linear power: 10 log10(power); NaN where the power is not above 0."""
     positive = np.where(power > 0, power, np.float32(np.nan))
-    return np.float32(10) * np.log10(positive)
+    db: Floats = np.float32(10) * np.log10(positive)
+    return db
 
 
 @conversion("dbz-to-rain")
@@ -96,5 +97,7 @@ def dbz_to_rain(dbz: Floats, a: float = 200, b: float = 1.6, dry: float = -np.in
     Source:
         Marshall, Hitschfeld and Gunn (1955), Advances in Geophysics 2, 1-56.
     """
-    rate = np.power(np.float32(10), (dbz - np.float32(10 * np.log10(a))) / np.float32(10 * b))
+    rate: Floats = np.power(
+        np.float32(10), (dbz - np.float32(10 * np.log10(a))) / np.float32(10 * b)
+    )
     return np.where(dbz < np.float32(dry), np.float32(0), rate)

@@ -12,13 +12,8 @@ import numpy as np
 from geoforecast.errors import InputError, SceneError, SettingsError
 from geoforecast.raster.geotiff import Header
 from geoforecast.settings import StackSettings
-from geoforecast.stack.masks import (
-    UNCLEAR,
-    MaskChoice,
-    MaskProfile,
-    MaskRule,
-    mask_rule,
-)
+from geoforecast.stack.mask_kinds import MaskProfile
+from geoforecast.stack.masks import UNCLEAR, MaskChoice, MaskRule, mask_rule
 from geoforecast.stack.names import file_bands
 from geoforecast.stack.scenes import MaskSource, Problems, SceneFile
 

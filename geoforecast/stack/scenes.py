@@ -23,7 +23,8 @@ from geoforecast.raster.geotiff import Header
 from geoforecast.raster.grid import Grid
 from geoforecast.stack.inputs import list_inputs
 from geoforecast.stack.listing import SUFFIXES, Listed, absolute
-from geoforecast.stack.masks import MaskProfile, MaskRule
+from geoforecast.stack.mask_kinds import MaskProfile
+from geoforecast.stack.masks import MaskRule
 from geoforecast.stack.names import NameParts, printable
 
 if TYPE_CHECKING:

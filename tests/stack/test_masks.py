@@ -11,17 +11,8 @@ import pytest
 from scipy import ndimage
 
 from geoforecast.errors import SettingsError
-from geoforecast.stack.masks import (
-    Bits,
-    MaskProfile,
-    MaskRule,
-    mask_choice,
-    mask_rule,
-    parse_bits,
-    profile_from,
-    profiles,
-    usable_pixels,
-)
+from geoforecast.stack.mask_kinds import Bits, MaskProfile, profile_from, profiles
+from geoforecast.stack.masks import MaskRule, mask_choice, mask_rule, parse_bits, usable_pixels
 from geoforecast.stack.tables import Table
 
 PLAIN = MaskProfile("plain", "", 0, ())

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from numpy.typing import NDArray
 
 from geoforecast.errors import SettingsError
@@ -387,6 +388,21 @@ def test_whether_an_offset_is_in_the_pixels(grounds, state):
     assert (offset_state(without, -1000), offset_state(within, -1000)) == state
 
 
+def test_real_reflectances_are_never_misjudged(real_data):
+    """Raw numbers made of real reflectances, with the offset and without."""
+    told = []
+    for path in sorted(real_data("s2_earthnet_29SND").glob("*_refl.tif")):
+        with rasterio.open(path) as dataset:
+            rho = dataset.read([3, 1, 2])  # red, blue, green
+        raw = np.where(np.isfinite(rho), np.rint(10000 * rho), 0)
+        held = np.where(np.isfinite(rho), np.clip(raw + 1000, 1, 65534), 0)
+        told.append([offset_state(x.astype(np.uint16), -1000) for x in (np.maximum(raw, 0), held)])
+    without, within = zip(*told, strict=True)
+    assert "held" not in without
+    assert "gone" not in within
+    assert (without.count("gone"), within.count("held"), len(told)) == (24, 17, 26)
+
+
 def test_one_band_or_a_few_pixels_never_prove_that_an_offset_is_there():
     rng = np.random.default_rng(3)
     band = surface(rng, 0.01, 0.3, 1000)
@@ -442,10 +458,10 @@ def test_an_offset_that_somebody_took_out_is_not_taken_out_twice(sentinel2):
 
 
 def test_one_harmonised_day_among_many_is_found(sentinel2):
-    days = [sentinel2(f"2023-06-{day}", baseline="N0509_", added=1000) for day in range(10, 24)]
-    odd = sentinel2("2023-06-24", baseline="N0509_", added=0)
+    days = [sentinel2(f"2023-06-{day}", baseline="N0509_", added=1000) for day in range(10, 28)]
+    odd = sentinel2("2023-06-28", baseline="N0509_", added=0)
     result = offsets([file for day in [*days, odd] for file in day])
-    assert result == [-0.1] * 28 + [0, 0]
+    assert result == [-0.1] * 36 + [0, 0]
 
 
 def test_an_unknown_baseline_is_told_by_pixels_or_said_aloud(sentinel2, caplog):

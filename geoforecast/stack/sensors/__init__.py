@@ -17,7 +17,7 @@ from pathlib import Path
 
 from geoforecast.errors import SettingsError, did_you_mean
 from geoforecast.settings import StackSettings
-from geoforecast.stack.masks import profiles
+from geoforecast.stack.mask_kinds import profiles
 from geoforecast.stack.scenes import SceneFile
 from geoforecast.stack.sensors.sensor import Sensor, SensorBand, sensor_from
 

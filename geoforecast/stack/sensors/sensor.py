@@ -11,7 +11,7 @@ from typing import Any
 from geoforecast.errors import SettingsError
 from geoforecast.raster.geotiff import Header
 from geoforecast.stack.conversions import parse_conversion
-from geoforecast.stack.masks import MaskProfile, profile_from, profiles
+from geoforecast.stack.mask_kinds import MaskProfile, profile_from, profiles
 from geoforecast.stack.tables import Table
 
 RESAMPLINGS = ("", "nearest", "bilinear", "cubic", "average", "mode")
