@@ -110,11 +110,11 @@ def measure_alignment(
     parts = _part_shape(windows[0].shape) if windows else (0, 0)
     if len(steps) < 2 or min(parts) < SMALLEST_PART_PX:
         why = (
-            "fewer than two steps have enough valid pixels"
+            "Fewer than two steps have enough valid pixels"
             if len(steps) < 2
-            else "the raster is too small"
+            else "The raster is too small"
         )
-        return Alignment(UNJUDGED, f"Not judged: {why}.", np.nan, cube.bands[band], places, (), ())
+        return Alignment(UNJUDGED, f"{why}.", np.nan, cube.bands[band], places, (), ())
     looks: list[list[_Look]] = [[] for _ in steps]
     for window in windows:
         for number, look in enumerate(_looks(cube, band, window, steps, parts)):
@@ -137,11 +137,12 @@ def _verdict(
         seen = [shift.sharpness for shift in shifts if not np.isnan(shift.dy)]
         smooth = bool(seen) and np.median(seen) < LEAST_SHARPNESS
         why = (
-            "the field is too smooth to place within half a pixel"
+            "the field is too smooth to tell half a pixel"
             if smooth
-            else "the others have too little texture that stays in place from step to step"
+            else "too little texture stays in place from step to step"
         )
-        reason = f"Only {share} can be placed: {why}."
+        some = f"Only {share}" if good else f"None of {len(shifts)} compared steps"
+        reason = f"{some} can be placed: {why}."
         return Alignment(UNJUDGED, reason, rms, cube.bands[band], places, shifts, moved)
     verdict = PASS if rms < STANDARD_PX else FAIL
     reason = f"RMS shift {rms:.2f} px over {share}; the standard is below {STANDARD_PX:g} px."
@@ -280,9 +281,7 @@ def _look(step: Complex, reference: Complex, part: tuple[int, int]) -> _Look:
     spectra = np.conj(fft2(cut, size)) * fft2(wide, size)
     reach = 2 * HALO_PX + 1
     surfaces = ifft2(spectra).real[:, :reach, :reach]
-    return _Look(
-        spectra, surfaces, (np.abs(cut) ** 2).sum((1, 2)), (np.abs(own) ** 2).sum((1, 2))
-    )
+    return _Look(spectra, surfaces, (np.abs(cut) ** 2).sum((1, 2)), (np.abs(own) ** 2).sum((1, 2)))
 
 
 def _shift(step: int, looks: Sequence[_Look]) -> Shift:

@@ -121,11 +121,11 @@ def _about_bands(cube: Cube, survey: Survey) -> list[Finding]:
         elif cube.kind != "categorical":
             top = saturated(survey, band)
             if top >= SATURATED_SHARE:
-                text = f"{top:.0%} of {name} is at its greatest value, {four_digits(high)}: "
+                text = f"{_percent(top)} of {name} is at its greatest value, {four_digits(high)}: "
                 found.append(Finding(True, text + "it may be clipped, or an undeclared nodata."))
             bottom = survey.at_lowest[:, band].sum() / survey.counts[band].sum()
             if bottom >= PILE_SHARE:
-                text = f"{bottom:.0%} of {name} is at its lowest value, {four_digits(low)}."
+                text = f"{_percent(bottom)} of {name} is at its lowest value, {four_digits(low)}."
                 found.append(Finding(False, text))
     return found
 
@@ -156,9 +156,12 @@ def _about_gaps(cube: Cube, fraction: NDArray[np.float64], survey: Survey) -> li
         )
     never = float((survey.coverage == 0).mean())
     if never > 0 and not empty.all():
-        text = "<1 %" if never < 0.005 else f"{never:.0%}".replace("%", " %")
-        found.append(Finding(False, f"{text} of the raster is never valid."))
+        found.append(Finding(False, f"{_percent(never)} of the raster is never valid."))
     return found
+
+
+def _percent(share: float) -> str:
+    return "Less than 1 %" if share < 0.005 else f"{100 * share:.0f} %"
 
 
 def _count(steps: Sequence[int], one: str, many: str) -> str:

@@ -7,6 +7,8 @@ All of it is judged on the overview.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,8 +39,7 @@ def choose_band(survey: Survey) -> int:
     scores = []
     for band in range(survey.best.shape[1]):
         fields = [_gradients(scene) for scene in survey.best[:, band]]
-        pairs = zip(fields, fields[1:], strict=False)
-        found = [_agreement(first, second) for first, second in pairs]
+        found = [_agreement(first, second) for first, second in pairwise(fields)]
         scores.append(float(np.mean(found)) if found else 0.0)
     return int(np.argmax(scores))
 
@@ -64,8 +65,20 @@ def choose_windows(survey: Survey, band: int, shape: tuple[int, int]) -> list[Ti
             )
             if texture[seen].size:
                 scored[tile] = float(texture[seen].mean() * survey.coverage[seen].mean())
-    best = sorted(scored, key=lambda tile: -scored[tile])[:MAX_WINDOWS]
-    return [tile for tile in best if scored[tile] > 0] or best[:1]
+    chosen: list[Tile] = []
+    for tile in sorted(scored, key=lambda tile: -scored[tile]):
+        if len(chosen) < MAX_WINDOWS and not any(_overlap(tile, other) for other in chosen):
+            chosen.append(tile)
+    return [tile for tile in chosen if scored[tile] > 0] or chosen[:1]
+
+
+def _overlap(tile: Tile, other: Tile) -> bool:
+    """At the far edges windows are moved inwards, and may share more than half of their rows
+    and columns with another."""
+    rows = min(tile.row1, other.row1) - max(tile.row0, other.row0)
+    cols = min(tile.col1, other.col1) - max(tile.col0, other.col0)
+    area = tile.shape[0] * tile.shape[1]
+    return rows > 0 and cols > 0 and rows * cols > area / 2
 
 
 def _texture(survey: Survey, band: int) -> NDArray[np.float64]:
