@@ -95,17 +95,18 @@ def read_layout(path: Path) -> Layout:
             remedy="Check that the file is there and may be read, or leave it out with "
             "--on-error quarantine.",
         ) from error
-    with open(handle, "rb", buffering=0) as stream:  # noqa: PTH123  a file that is open already
-        info = os.fstat(stream.fileno())
+    try:
+        info = os.fstat(handle)
         if not stat.S_ISREG(info.st_mode):
             kind = next((name for test, name in KINDS if test(info.st_mode)), "no plain file")
             raise SceneError(f"{shown(path)} is {kind}.", remedy="Name a GeoTIFF.")
-        try:
-            return _Reader(path, stream.fileno(), info.st_size).layout(stamp_of(info))
-        except OSError as error:
-            raise SceneError(
-                f"{shown(path)} cannot be read: {error.strerror}.", remedy=FETCH_AGAIN
-            ) from error
+        return _Reader(path, handle, info.st_size).layout(stamp_of(info))
+    except OSError as error:
+        raise SceneError(
+            f"{shown(path)} cannot be read: {error.strerror}.", remedy=FETCH_AGAIN
+        ) from error
+    finally:
+        os.close(handle)
 
 
 def stamp_of(info: os.stat_result) -> tuple[int, int]:
@@ -304,7 +305,11 @@ class _Reader:
         """``count`` bytes of the file, or up to ``most`` where there are more."""
         if place + count > self.size:
             self._refuse(f"is truncated: its header points at byte {place + count} of {self.size}")
-        return os.pread(self.handle, min(max(count, most), self.size - place), place)
+        os.lseek(self.handle, place, os.SEEK_SET)
+        raw = os.read(self.handle, min(max(count, most), self.size - place))
+        if len(raw) < count:
+            self._refuse("became shorter while it was read")
+        return raw
 
     def _check_place(self, place: int, count: int) -> None:
         if place + count > self.size:

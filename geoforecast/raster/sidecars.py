@@ -7,6 +7,7 @@ the cube's fingerprint knows nothing of them. A scene has to carry everything it
 from __future__ import annotations
 
 import html
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from rasterio.errors import CRSError
 from geoforecast.errors import SceneError
 from geoforecast.raster.grid import Grid
 
-TAKE_IN = "Take it in: gdal_translate{} IN OUT; then stack OUT, or delete the file beside it."
+TAKE_IN = "Take it in: {}gdal_translate IN OUT; then stack OUT, or delete the file beside it."
 # What GDAL's persistent metadata can say of pixels and of their place; the rest (statistics,
 # histograms, which viewers write) changes nothing.
 _TELLING = re.compile(r"<(NoDataValue|Scale|Offset|SRS|GeoTransform)\b[^>]*>([^<]*)<")
@@ -42,13 +43,14 @@ def refuse_sidecars(
         SceneError: naming the other file.
     """
     mask = path.with_name(f"{path.name}.msk")
-    if mask.exists():
+    # The longest names leave no room for a suffix, which pathlib's own test raises.
+    if os.path.lexists(mask):
         raise SceneError(
             f"{path} has its mask in another file, {mask.name}, which is not read.",
-            remedy=TAKE_IN.format(" --config GDAL_TIFF_INTERNAL_MASK YES"),
+            remedy=TAKE_IN.format("GDAL_TIFF_INTERNAL_MASK=YES "),
         )
     beside = path.with_name(f"{path.name}.aux.xml")
-    if not beside.is_file():
+    if not os.path.isfile(beside):  # noqa: PTH113  as above
         return
     try:
         with beside.open("rb") as stream:
