@@ -30,7 +30,7 @@ SETTINGS_FILE = "geoforecast.toml"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 OLD_NAME = re.compile(r"\.(?P<stem>.+)-old-[0-9a-f]{8}(?P<suffix>\.[^.]*)?")
 WRITING_NAME = re.compile(r"\..+-writing-[0-9a-f]{8}(\.[^.]*)?")
-PLACES = ("runs", "forecasts", "validation")
+PLACES = ("runs", "forecasts", "validation", "quality")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +52,17 @@ class Project:
         return self.root / "cube.zarr"
 
     @property
+    def stacking_dir(self) -> Path:
+        """Where the next cube grows."""
+        return self.root / ".stacking"
+
+    @property
     def scenes_path(self) -> Path:
         return self.root / "scenes.csv"
+
+    @property
+    def quality_dir(self) -> Path:
+        return self.root / "quality"
 
     @property
     def history_path(self) -> Path:
@@ -202,18 +211,28 @@ def replacing(target: Path) -> Iterator[Path]:
     try:
         yield temporary
         _sync(temporary)
-        if target.is_dir() and temporary.is_dir():
-            # A directory cannot be renamed over a full one: step aside, then remove.
-            old = target.parent / f".{target.stem}-old-{uuid.uuid4().hex[:8]}{target.suffix}"
-            target.rename(old)
-            temporary.rename(target)
-            _remove(old)
-        else:
-            temporary.replace(target)
-        _sync_entry(target.parent)
+        put_in_place(temporary, target)
     except BaseException:
         _remove(temporary)
         raise
+
+
+def put_in_place(made: Path, target: Path) -> None:
+    """Let a file or directory take the place of another, in the same file system.
+
+    Args:
+        made: what takes the place; whoever needs it to outlast a power failure syncs it.
+        target: the place; `recover` ends what a kill cuts short here.
+    """
+    if target.is_dir() and made.is_dir():
+        # A directory cannot be renamed over a full one: step aside, then remove.
+        old = target.parent / f".{target.stem}-old-{uuid.uuid4().hex[:8]}{target.suffix}"
+        target.rename(old)
+        made.rename(target)
+        _remove(old)
+    else:
+        made.replace(target)
+    _sync_entry(target.parent)
 
 
 def recover(old: Path) -> None:

@@ -61,7 +61,7 @@ def measure(
     """
     steps, bands, height, width = values.shape
     cells = np.full((steps, bands, -(-height // CELL_PX), -(-width // CELL_PX), 5), np.nan)
-    _measure(values, valid, cells)
+    _measure(values, valid, CELL_PX, cells)
     seen = (..., slice(None, None, stride), slice(None, None, stride))
     overview = np.where(valid[seen], values[seen], np.float32(np.nan)).astype(np.float32)
     return Part(step, row, col, cells, overview)
@@ -84,14 +84,14 @@ def joined(cells: Cells) -> Cells:
 
 
 @numba.njit(nogil=True, cache=True)
-def _measure(values: NDArray[Any], valid: NDArray[np.bool_], cells: Cells) -> None:
+def _measure(values: NDArray[Any], valid: NDArray[np.bool_], side: int, cells: Cells) -> None:
     steps, bands, height, width = values.shape
     for t in range(steps):
         for b in range(bands):
             for y in range(cells.shape[2]):
                 for x in range(cells.shape[3]):
-                    rows = y * 256, min((y + 1) * 256, height)
-                    cols = x * 256, min((x + 1) * 256, width)
+                    rows = y * side, min((y + 1) * side, height)
+                    cols = x * side, min((x + 1) * side, width)
                     _measure_cell(
                         values[t, b, rows[0] : rows[1], cols[0] : cols[1]],
                         valid[t, b, rows[0] : rows[1], cols[0] : cols[1]],

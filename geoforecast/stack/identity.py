@@ -9,42 +9,83 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import zarr
 
 from geoforecast.errors import CubeError
 from geoforecast.project import Project, plain
 from geoforecast.raster.cube import FORMAT, Cube, open_cube
 from geoforecast.raster.grid import Tile
 from geoforecast.settings import SplitSettings, StackSettings
+from geoforecast.stack.plan import Plan
 from geoforecast.stack.scenes import SceneFile
 
 log = logging.getLogger(__name__)
 
 # Settings that do not change what a complete cube holds.
-_NO_CONTENT = ("overwrite", "on_error")
+_NO_CONTENT = ("overwrite", "on_error", "resplit")
 PROBE_PX = 256  # side of the tile that is read to see whether a cube can be
 
 
+@dataclass(frozen=True)
+class Existing:
+    """A complete cube that is there.
+
+    Attributes:
+        cube: the cube.
+        same: it is what would be made; else the folder has grown since, and nothing else has
+            changed.
+    """
+
+    cube: Cube
+    same: bool
+
+
 def content_of(
-    settings: StackSettings,
-    split: SplitSettings,
-    files: Sequence[SceneFile],
-    hashes: Mapping[str, str],
+    plan: Plan, settings: StackSettings, split: SplitSettings, hashes: Mapping[str, str]
 ) -> dict[str, Any]:
-    """All that a cube depends on: settings, and the content of files, not their times."""
+    """All that a cube depends on: settings, and the content of files, not their age.
+
+    Args:
+        plan: with every input file.
+        settings, split: as given.
+        hashes: file key -> hash of its content.
+    """
     chosen = dataclasses.asdict(settings) | dataclasses.asdict(split)
-    if settings.like:
-        with contextlib.suppress(OSError), Path(settings.like).open("rb") as stream:
-            chosen["like"] += " " + hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+    for name in ("like", "sensor"):  # which may be files
+        with contextlib.suppress(OSError), Path(chosen[name] or " ").open("rb") as stream:
+            chosen[name] += " " + hashlib.file_digest(stream, "sha256").hexdigest()[:16]
     return {
         "format": FORMAT,
         # "nan" is a choice of --nodata, None is not.
         "settings": {
             k: "nan" if v != v else plain(v) for k, v in chosen.items() if k not in _NO_CONTENT
         },
-        "files": [[f.key, f.path.stat().st_size, hashes[f.key]] for f in files],
+        "files": file_digests(plan, hashes),
     }
+
+
+def file_digests(plan: Plan, hashes: Mapping[str, str]) -> list[str]:
+    """A hash of each input file: its name, its content, and what is made of it."""
+    return [
+        digest_of(
+            [
+                *(
+                    file.key,
+                    hashes[file.key],
+                    str(file.time),
+                    file.role,
+                    sorted(file.bands.items()),
+                ),
+                plain(dict(file.readings)),
+            ]
+        )
+        for file in plan.files
+    ]
 
 
 def digest_of(content: Any) -> str:
@@ -71,8 +112,8 @@ def existing_cube(
     settings: StackSettings,
     files: Sequence[SceneFile],
     hashes: Mapping[str, str],
-) -> Cube | None:
-    """The cube that is there, if it is what would be made; None if one must be made.
+) -> Existing | None:
+    """The cube that is there, if it is what would be made or grow; None if one must be made.
 
     Raises:
         CubeError: it is complete but from other files or settings, or from a newer version.
@@ -89,12 +130,25 @@ def existing_cube(
         log.warning("The cube at %s is not complete; it is made again.", project.cube_path)
         return None
     if cube.meta.get("fingerprint") == digest_of(content):
-        return cube
+        return Existing(cube, True)
+    if _has_grown(cube, content):
+        return Existing(cube, False)
     raise CubeError(
         f"{project.cube_path} was made from other files or settings.",
         where=_differences(project, cube, content, files, hashes),
         remedy="Replace it with --overwrite, or use another project with -p.",
     )
+
+
+def _has_grown(cube: Cube, content: Mapping[str, Any]) -> bool:
+    """Whether all that the cube was made from is there, unchanged, and more."""
+    if cube.meta.get("settings") != content["settings"]:
+        return False
+    with contextlib.suppress(KeyError, ValueError, OSError, zarr.errors.BaseZarrError):
+        group: Any = zarr.open_group(cube.path / "measures", mode="r")
+        before = {bytes(row).hex() for row in np.asarray(group["files"][:])}
+        return before < set(content["files"])
+    return False
 
 
 def _differences(

@@ -1,16 +1,17 @@
-"""The pixel pass: read, mask, scale, warp, merge, composite, write.
+"""The pixel pass: read, mask, scale, warp, merge, derive, composite, write.
 
-The unit of work is a strip of whole chunks, so that threads never share one. Inside it,
-fewer rows are held at once if many scenes meet. Each pixel depends on its own place only,
-so the result is the same to the bit for any strips and any number of threads.
+Each pixel depends on its own place only, so the result is the same to the bit for any units
+and any number of threads or processes.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,27 +19,23 @@ from numpy.typing import NDArray
 
 from geoforecast.errors import SceneError
 from geoforecast.raster.cube import CubeWriter
-from geoforecast.raster.geotiff import (
-    not_nodata,
-    open_geotiff,
-    read_dataset_mask,
-    read_pixels,
-)
-from geoforecast.raster.grid import Grid, Tile
-from geoforecast.raster.resample import CoordinateMap, Floats, coordinate_map, sample
+from geoforecast.raster.geotiff import gdal_session
+from geoforecast.raster.grid import Tile
+from geoforecast.raster.measures import Part
+from geoforecast.raster.resample import coordinate_map
 from geoforecast.settings import StackSettings
-from geoforecast.stack.composite import composite
-from geoforecast.stack.masks import usable_pixels
+from geoforecast.stack.composite import best_order, composite
+from geoforecast.stack.derived import Derived
 from geoforecast.stack.plan import Plan
-from geoforecast.stack.scenes import MaskSource, SceneFile
+from geoforecast.stack.scenes import SceneFile
+from geoforecast.stack.sources import Lane
+from geoforecast.stack.units import Unit, units_of
+from geoforecast.stack.warp import Bundle, Places, Warping, warp
 
-# Pixels times bands times scenes held at once, and pixels of one source window.
-HELD_PIXELS = 2**24
-# Steps times bands times pixels of one unit of work; it is cut into columns of chunks above.
-UNIT_PIXELS = 2**26
-# Grids whose coordinates are kept at hand; every scene may have a grid of its own.
-KEPT_GRIDS = 8
+# Pixels times bands times scenes held at once where scenes must be kept apart.
+HELD_PIXELS = 2**23
 Layer = tuple[NDArray[Any], NDArray[np.bool_]]  # values and validity, each (y, x)
+Done = Callable[[Unit, Part], None]
 
 
 @dataclass
@@ -46,7 +43,7 @@ class Outcome:
     """What the pass counted.
 
     Attributes:
-        valid: (step,) number of valid pixels over all bands.
+        valid: (step,) number of valid pixels over all bands, of the units that were done.
         failed: file key -> error, of files whose pixels cannot be decoded.
     """
 
@@ -55,25 +52,49 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class _Job:
+class Job:
     """What every unit of work needs to know."""
 
     plan: Plan
-    settings: StackSettings
-    writer: CubeWriter
-    maps: dict[Grid, CoordinateMap]
-    mask_maps: dict[tuple[Grid, Grid], CoordinateMap]
-    bilinear: bool
+    warping: Warping
     merge: str
     rule: str
+    places: Mapping[str, int]  # cube band -> index
+    quarantine: bool
+
+    @property
+    def derived(self) -> tuple[Derived, ...]:
+        return self.plan.derived
 
 
-@dataclass(frozen=True)
-class _Unit:
-    """Some steps in a rectangle of whole chunks: what one thread does at a time."""
+def job_of(plan: Plan, settings: StackSettings) -> Job:
+    """Settle how a plan's scenes become pixels, the coordinate maps included."""
+    scenes = plan.scenes()
+    grids = {file.header.grid for file in scenes if file.header}
+    pairs = {(f.header.grid, f.mask.header.grid) for f in scenes if f.header and f.mask}
+    warping = Warping(
+        bands=plan.read,
+        dtype=plan.dtype,
+        resampling=settings.resampling,
+        kind=plan.kind,
+        maps={grid: coordinate_map(plan.grid, grid) for grid in grids},
+        mask_maps={pair: coordinate_map(*pair) for pair in pairs},
+    )
+    return Job(
+        plan=plan,
+        warping=warping,
+        merge="mean" if settings.merge == "mean" else "first",
+        rule=rule_for(settings, plan.kind),
+        places={band: index for index, band in enumerate(plan.bands)},
+        quarantine=settings.on_error == "quarantine",
+    )
 
-    steps: range
-    tile: Tile
+
+def rule_for(settings: StackSettings, kind: str) -> str:
+    """The composite rule; classes cannot have a median, so its default becomes ``first``."""
+    if kind == "categorical" and settings.composite == "median":
+        return "first"
+    return settings.composite
 
 
 def write_pixels(
@@ -82,144 +103,266 @@ def write_pixels(
     writer: CubeWriter,
     *,
     jobs: int,
-    progress: Callable[[int, int], None] | None,
-    strip_rows: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    units: Sequence[Unit] | None = None,
+    done: Done | None = None,
 ) -> Outcome:
-    """Fill the cube.
+    """Fill the cube, or some units of it.
 
     Args:
         plan: what goes where.
-        settings: nodata, scale, offset, resampling, merge, composite.
+        settings: resampling, merge, composite, on_error.
         writer: of the cube.
         jobs: threads.
         progress: called with units done and in all, if given.
-        strip_rows: rows held at once inside a strip; 0 chooses. Never changes the result.
+        units: which of units_of(writer); default: all.
+        done: called with each unit, in the thread that wrote it, and what was measured.
     Returns:
         Counts, and the files that could not be decoded; with --on-error fail the first of
         those raises instead.
     Raises:
         SceneError: pixels cannot be decoded.
     """
-    job = _Job(
-        plan=plan,
-        settings=settings,
-        writer=writer,
-        maps=_maps(plan),
-        mask_maps=_mask_maps(plan),
-        bilinear=settings.resampling != "nearest" and settings.kind == "continuous",
-        merge="mean" if settings.merge == "mean" else "first",
-        rule=rule_for(settings),
-    )
-    units = _units(writer)
-    outcome = Outcome(np.zeros(writer.shape[0], np.int64))
-    stop = threading.Event()
+    chosen = units_of(writer) if units is None else units
+    crew = _Crew(job_of(plan, settings), writer, jobs, chosen, progress, done)
+    return crew.run()
 
-    def work(unit: _Unit) -> Outcome:
-        if stop.is_set():
-            return Outcome(np.zeros(len(unit.steps), np.int64))
-        return _unit_of_work(job, unit, strip_rows)
 
-    with ThreadPoolExecutor(jobs) as pool:
+class _Crew:
+    """Threads that fill units, a step at a time.
+
+    One task is one step of one unit. Whoever ends a unit's last step writes it. Few units are
+    under way at once, so that memory does not grow with the cube; their number follows the
+    threads, because a unit has no more tasks than steps.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        writer: CubeWriter,
+        jobs: int,
+        units: Sequence[Unit],
+        progress: Callable[[int, int], None] | None,
+        done: Done | None,
+    ) -> None:
+        self.job, self.writer, self.jobs, self.units = job, writer, jobs, units
+        self.progress, self.done = progress, done
+        self.outcome = Outcome(np.zeros(writer.shape[0], np.int64))
+        self.lock = threading.Lock()
+        self.stop = threading.Event()
+        self.error: BaseException | None = None
+        self.finished = 0
+        self.left = defaultdict(int)
+        self.lanes: dict[int, Lane] = {}
+        for unit in units:
+            self.left[unit.lane] += 1
+        abreast = max(1, -(-jobs // max((len(unit.steps) for unit in units), default=1)))
+        self.order = _abreast(units, abreast)
+        self.room = threading.Semaphore(abreast + 1)
+
+    def run(self) -> Outcome:
         try:
-            for number, (unit, part) in enumerate(zip(units, pool.map(work, units), strict=True)):
-                outcome.valid[unit.steps] += part.valid
-                for key, error in part.failed.items():
-                    outcome.failed.setdefault(key, error)
-                if outcome.failed and settings.on_error == "fail":
-                    raise outcome.failed[min(outcome.failed)]
-                if progress is not None:
-                    progress(number + 1, len(units))
-        except BaseException:
-            stop.set()
-            raise
-    return outcome
+            with ThreadPoolExecutor(self.jobs, thread_name_prefix="stack") as pool:
+                try:
+                    for unit in self.order:
+                        self.room.acquire()
+                        if self.stop.is_set():
+                            break
+                        self._begin(unit, pool)
+                except BaseException:
+                    self.stop.set()
+                    raise
+        finally:
+            for lane in self.lanes.values():
+                lane.close()
+        if self.error is not None:
+            raise self.error
+        return self.outcome
 
+    def _begin(self, unit: Unit, pool: ThreadPoolExecutor) -> None:
+        if unit.lane not in self.lanes:
+            self.lanes[unit.lane] = Lane(_bands_of(self.job.plan, unit.steps))
+        filling = Filling(self.job, unit, self.lanes[unit.lane])
+        left = len(unit.steps)
 
-def _units(writer: CubeWriter) -> list[_Unit]:
-    """Units of whole chunks that cover the cube once."""
-    steps, bands, height, width = writer.shape
-    deep, _, high, wide = writer.chunks
-    wide *= max(1, UNIT_PIXELS // (deep * bands * high * wide))
-    return [
-        _Unit(
-            range(step, min(step + deep, steps)),
-            Tile(row, min(row + high, height), col, min(col + wide, width)),
-        )
-        for step in range(0, steps, deep)
-        for row in range(0, height, high)
-        for col in range(0, width, wide)
-    ]
-
-
-def rule_for(settings: StackSettings) -> str:
-    """The composite rule; classes cannot have a median, so its default becomes ``first``."""
-    if settings.kind == "categorical" and settings.composite == "median":
-        return "first"
-    return settings.composite
-
-
-def _maps(plan: Plan) -> dict[Grid, CoordinateMap]:
-    grids = {file.header.grid for file in plan.scenes() if file.header}
-    return {grid: coordinate_map(plan.grid, grid) for grid in grids}
-
-
-def _mask_maps(plan: Plan) -> dict[tuple[Grid, Grid], CoordinateMap]:
-    pairs = {
-        (file.header.grid, file.mask.header.grid)
-        for file in plan.scenes()
-        if file.header and file.mask
-    }
-    return {pair: coordinate_map(*pair) for pair in pairs}
-
-
-def _unit_of_work(job: _Job, unit: _Unit, strip_rows: int) -> Outcome:
-    whole = unit.tile
-    height, width = whole.shape
-    bands = len(job.plan.bands)
-    dtype = np.dtype(job.plan.dtype)
-    shape = (len(unit.steps), bands, height, width)
-    values = np.full(shape, np.nan if dtype.kind == "f" else 0, dtype)
-    valid = np.zeros(shape, bool)
-    outcome = Outcome(np.zeros(len(unit.steps), np.int64))
-    coordinates: dict[tuple[Grid, Tile], tuple[Floats, Floats]] = {}
-    for number, step in enumerate(unit.steps):
-        scenes = sum(len(group) for group in job.plan.steps[step])
-        fitting = max(1, HELD_PIXELS // max(1, scenes * bands * width))
-        rows = min(strip_rows or fitting, height)
-        for row in range(whole.row0, whole.row1, rows):
-            tile = Tile(row, min(row + rows, whole.row1), whole.col0, whole.col1)
-            here = tile.within(whole)
-            layers = _step(job, step, tile, coordinates, outcome)
-            for band, (layer, usable) in layers.items():
-                values[number, band, *here][usable] = layer[usable]
-                valid[number, band, *here] = usable
-        outcome.valid[number] = np.count_nonzero(valid[number])
-    job.writer.write(unit.steps.start, whole.row0, values, valid, col=whole.col0)
-    return outcome
-
-
-def _step(
-    job: _Job,
-    step: int,
-    tile: Tile,
-    coordinates: dict[tuple[Grid, Tile], tuple[Floats, Floats]],
-    outcome: Outcome,
-) -> dict[int, Layer]:
-    """One step's layers in a tile: band number -> values and validity."""
-    by_time: dict[int, list[Layer]] = {}
-    for group in job.plan.steps[step]:
-        looks: dict[int, list[Layer]] = {}
-        for file in group:
+        def task(number: int) -> None:
+            nonlocal left
             try:
-                warped = _warped(job, file, tile, coordinates)
-            except SceneError as error:
-                outcome.failed.setdefault(file.key, error)
-                continue
-            for band, layer in warped.items():
-                looks.setdefault(band, []).append(layer)
-        for band, layers in looks.items():
-            by_time.setdefault(band, []).append(_together(layers, job.merge))
-    return {band: _together(layers, job.rule) for band, layers in by_time.items()}
+                if not self.stop.is_set():
+                    with gdal_session():
+                        filling.fill(number)
+                with self.lock:
+                    left -= 1
+                    last = left == 0
+                if last:
+                    self._end(unit, filling)
+            except BaseException as error:
+                with self.lock:
+                    self.error = self.error or error
+                self.stop.set()
+                self.room.release()
+
+        for number in range(len(unit.steps)):
+            pool.submit(task, number)
+
+    def _end(self, unit: Unit, filling: Filling) -> None:
+        with self.lock:
+            for key, error in filling.failed.items():
+                self.outcome.failed.setdefault(key, error)
+        if filling.failed and not self.job.quarantine:
+            raise filling.failed[min(filling.failed)]
+        if not self.stop.is_set() and not self.outcome.failed:
+            (part,) = self.writer.write(
+                unit.steps.start,
+                unit.tile.row0,
+                filling.values,
+                filling.valid,
+                col=unit.tile.col0,
+            )
+            if self.done is not None:
+                self.done(unit, part)
+            with self.lock:
+                counts = part.cells[..., 0].sum(axis=(1, 2, 3)).astype(np.int64)
+                self.outcome.valid[unit.steps.start : unit.steps.stop] += counts
+        with self.lock:
+            self.finished += 1
+            self.left[unit.lane] -= 1
+            lane = self.lanes.pop(unit.lane) if self.left[unit.lane] == 0 else None
+            if self.progress is not None:
+                self.progress(self.finished, len(self.units))
+        if lane is not None:
+            lane.close()
+        self.room.release()
+
+
+def _abreast(units: Sequence[Unit], count: int) -> list[Unit]:
+    """Units in the order in which they begin: ``count`` lanes side by side, each downwards."""
+    lanes: dict[int, list[Unit]] = {}
+    for unit in units:
+        lanes.setdefault(unit.lane, []).append(unit)
+    columns = list(lanes.values())
+    result = []
+    for start in range(0, len(columns), count):
+        group = columns[start : start + count]
+        for row in range(max(map(len, group))):
+            result += [column[row] for column in group if row < len(column)]
+    return result
+
+
+def _bands_of(plan: Plan, steps: Iterable[int]) -> dict[Path, tuple[int, ...]]:
+    """Every file of some steps -> its bands that are read, masks among them."""
+    numbers: dict[Path, set[int]] = defaultdict(set)
+    for step in steps:
+        for group in plan.steps[step]:
+            for file in group:
+                numbers[file.path].update(file.bands.values())
+                if file.mask is not None:
+                    numbers[file.mask.header.path].add(file.mask.band)
+    return {path: tuple(sorted(found)) for path, found in numbers.items()}
+
+
+class Filling:
+    """The pixels of one unit while its steps come in.
+
+    Attributes:
+        values, valid: (step, band, y, x) of the unit.
+        failed: file key -> error, of files that could not be decoded.
+    """
+
+    def __init__(self, job: Job, unit: Unit, lane: Lane) -> None:
+        self.job, self.unit, self.lane = job, unit, lane
+        shape = (len(unit.steps), len(job.plan.bands), *unit.tile.shape)
+        self.values = np.empty(shape, job.plan.dtype)
+        self.valid = np.empty(shape, bool)
+        self.failed: dict[str, SceneError] = {}
+        self.places = Places(job.warping, unit.tile)
+
+    def fill(self, number: int) -> None:
+        """Fill one step of the unit."""
+        values, valid = self.values[number], self.valid[number]
+        values.fill(np.nan if values.dtype.kind == "f" else 0)
+        valid.fill(False)
+        groups = self.job.plan.steps[self.unit.steps[number]]
+        if len(groups) == 1 and not self.job.derived and self._straight(groups[0], values, valid):
+            return
+        scenes = max(1, sum(len(group) for group in groups)) * len(self.job.plan.read)
+        tile = self.unit.tile
+        rows = max(1, HELD_PIXELS // (scenes * tile.shape[1]))
+        for row in range(tile.row0, tile.row1, rows):
+            part = Tile(row, min(row + rows, tile.row1), tile.col0, tile.col1)
+            here = part.within(tile)
+            places = self.places if part == tile else Places(self.job.warping, part)
+            order = self.job.plan.orders.get(self.unit.steps[number])
+            for index, (layer, usable) in self._step(groups, places, order).items():
+                values[index][here][usable] = layer[usable]
+                valid[index][here] = usable
+
+    def _straight(
+        self, group: Sequence[SceneFile], values: NDArray[Any], valid: NDArray[np.bool_]
+    ) -> bool:
+        """Warp one time's scenes straight into place, if no two of them meet in one band."""
+        bundles = self.job.warping.bundles(group)
+        bands = [band for bundle in bundles for band in bundle.bands]
+        if len(set(bands)) < len(bands):
+            return False
+        for bundle in bundles:
+            first, last = bundle.bands[0], bundle.bands[-1]
+            if last - first + 1 == len(bundle.bands):
+                self._warp(bundle, self.places, values[first : last + 1], valid[first : last + 1])
+            else:
+                layers = self._layers(bundle, self.places)
+                for band, (layer, usable) in (layers or {}).items():
+                    np.copyto(values[band], layer, where=usable)
+                    valid[band] = usable
+        return True
+
+    def _step(
+        self,
+        groups: Sequence[Sequence[SceneFile]],
+        places: Places,
+        order: NDArray[np.int64] | None,
+    ) -> dict[int, Layer]:
+        """One step's layers in a tile: cube band index -> values and validity."""
+        job = self.job
+        by_time: dict[int, list[tuple[int, Layer]]] = defaultdict(list)
+        for time, group in enumerate(groups):
+            looks: dict[int, list[Layer]] = defaultdict(list)
+            for bundle in job.warping.bundles(group):
+                for band, layer in (self._layers(bundle, places) or {}).items():
+                    looks[band].append(layer)
+            named = {
+                job.plan.read[band]: _together(layers, job.merge) for band, layers in looks.items()
+            }
+            for item in job.derived:
+                if all(name in named for name in item.inputs):
+                    values = {name: named[name][0] for name in item.inputs}
+                    valid = {name: named[name][1] for name in item.inputs}
+                    named[item.name] = item.evaluate(values, valid)
+            for name, layer in named.items():
+                if name in job.places:
+                    by_time[job.places[name]].append((time, layer))
+        return {band: _composed(found, job.rule, order) for band, found in by_time.items()}
+
+    def _layers(self, bundle: Bundle, places: Places) -> dict[int, Layer] | None:
+        """A bundle's bands by themselves; None if it does not reach into the tile."""
+        shape = (len(bundle.bands), *places.tile.shape)
+        values, valid = np.zeros(shape, self.values.dtype), np.zeros(shape, bool)
+        if not self._warp(bundle, places, values, valid):
+            return None
+        return {band: (values[k], valid[k]) for k, band in enumerate(bundle.bands)}
+
+    def _warp(
+        self, bundle: Bundle, places: Places, values: NDArray[Any], valid: NDArray[np.bool_]
+    ) -> bool:
+        try:
+            return warp(self.job.warping, bundle, places, self.lane, values, valid)
+        except SceneError as error:
+            for file in {id(part[0]): part[0] for part in bundle.parts}.values():
+                if str(file.path) in error.what or len(bundle.parts) == 1:
+                    self.failed.setdefault(file.key, error)
+            if not self.failed:  # the mask, or a name that is shown otherwise
+                self.failed[bundle.parts[0][0].key] = error
+            return False
 
 
 def _together(layers: Sequence[Layer], rule: str) -> Layer:
@@ -228,113 +371,16 @@ def _together(layers: Sequence[Layer], rule: str) -> Layer:
     return composite(np.stack([v for v, _ in layers]), np.stack([u for _, u in layers]), rule)
 
 
-def _warped(
-    job: _Job,
-    file: SceneFile,
-    tile: Tile,
-    coordinates: dict[tuple[Grid, Tile], tuple[Floats, Floats]],
-) -> dict[int, Layer]:
-    """A scene's bands on the target grid, in physical units."""
-    assert file.header is not None  # scenes of a plan have headers
-    way = job.maps[file.header.grid]
-    numbers = {job.plan.bands.index(band): number for band, number in file.bands.items()}
-    if way.identity:
-        return _decoded(job, file, numbers, tile)
-    if (way.source, tile) not in coordinates:
-        if len(coordinates) >= KEPT_GRIDS:
-            coordinates.clear()
-        coordinates[way.source, tile] = way.at(tile)
-    x, y = coordinates[way.source, tile]
-    window = way.window(x, y)
-    if window is None:
-        return {}
-    if window.shape[0] * window.shape[1] > HELD_PIXELS and tile.shape[0] > 1:
-        return _halved(job, file, tile)
-    decoded = _decoded(job, file, numbers, window)
-    return {
-        band: sample(values, valid, window, way.source.shape, x, y, bilinear=job.bilinear)
-        for band, (values, valid) in decoded.items()
-    }
-
-
-def _halved(job: _Job, file: SceneFile, tile: Tile) -> dict[int, Layer]:
-    """As _warped, in two halves, so that a coarse target need not hold a whole source."""
-    middle = (tile.row0 + tile.row1) // 2
-    tiles = (
-        Tile(tile.row0, middle, tile.col0, tile.col1),
-        Tile(middle, tile.row1, tile.col0, tile.col1),
-    )
-    parts = [_warped(job, file, part, {}) for part in tiles]
-    dtype = np.dtype(job.plan.dtype)
-    result = {}
-    for band in sorted(parts[0].keys() | parts[1].keys()):
-        filled = [
-            part.get(band, (np.zeros(t.shape, dtype), np.zeros(t.shape, bool)))
-            for part, t in zip(parts, tiles, strict=True)
-        ]
-        result[band] = (
-            np.concatenate([values for values, _ in filled]),
-            np.concatenate([valid for _, valid in filled]),
-        )
-    return result
-
-
-def _decoded(job: _Job, file: SceneFile, numbers: dict[int, int], window: Tile) -> dict[int, Layer]:
-    """Some bands of a scene in a window of its own grid, masked and in physical units."""
-    header = file.header
-    assert header is not None
-    with open_geotiff(file.path) as dataset:
-        raw = read_pixels(dataset, list(numbers.values()), window)
-        usable = np.ones(window.shape, bool)
-        if header.alpha or header.own_mask:
-            usable &= read_dataset_mask(dataset, window)
-    if file.mask is not None:
-        usable &= _mask(job, file.mask, header.grid, window)
-    settings = job.settings
-    result = {}
-    for (band, number), pixels in zip(numbers.items(), raw, strict=True):
-        nodata = header.nodata[number - 1] if settings.nodata is None else settings.nodata
-        valid = usable & not_nodata(pixels, nodata)
-        scale = header.scales[number - 1] if settings.scale is None else settings.scale
-        offset = header.offsets[number - 1] if settings.offset is None else settings.offset
-        result[band] = _physical(pixels, valid, job.plan.dtype, scale, offset)
-    return result
-
-
-def _physical(
-    raw: NDArray[Any], valid: NDArray[np.bool_], dtype: str, scale: float, offset: float
+def _composed(
+    found: Sequence[tuple[int, Layer]], rule: str, order: NDArray[np.int64] | None
 ) -> Layer:
-    """raw * scale + offset in float32; class codes stay as they are."""
-    safe = np.where(valid, raw, raw.dtype.type(0))
-    if np.dtype(dtype).kind in "iu":
-        return np.rint(safe).astype(dtype) if raw.dtype.kind == "f" else safe.astype(dtype), valid
-    with np.errstate(over="ignore"):
-        values = safe.astype(np.float32)
-        if scale != 1:
-            values *= np.float32(scale)
-        if offset != 0:
-            values += np.float32(offset)
-    return values, valid & np.isfinite(values)
-
-
-def _mask(job: _Job, mask: MaskSource, grid: Grid, window: Tile) -> NDArray[np.bool_]:
-    """Which pixels of a scene's window its mask leaves usable, by the nearest mask pixel."""
-    way = job.mask_maps[grid, mask.header.grid]
-    x, y = way.at(window)
-    needed = way.window(x, y)
-    if needed is None:
-        return np.zeros(window.shape, bool)
-    settings = job.settings
-    # The halo lets clouds just outside the window grow into it.
-    wide = needed.expanded(settings.dilate, mask.header.grid.shape)
-    with open_geotiff(mask.header.path) as dataset:
-        raw = read_pixels(dataset, [mask.band], wide)[0]
-    usable = usable_pixels(
-        raw,
-        mask.profile,
-        values=settings.mask_values,
-        nodata=mask.header.nodata[mask.band - 1],
-        dilate=settings.dilate,
-    )
-    _, result = sample(usable, usable, wide, mask.header.grid.shape, x, y, bilinear=False)
-    return result
+    """Layers of several times as one; ``order`` lists the step's times, the best first."""
+    if len(found) == 1:
+        return found[0][1]
+    layers = [layer for _, layer in found]
+    line = None
+    if order is not None:
+        rank = {time: place for place, time in enumerate(order.tolist())}
+        line = best_order([-rank[time] for time, _ in found])
+    values, valid = np.stack([v for v, _ in layers]), np.stack([u for _, u in layers])
+    return composite(values, valid, rule, line)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoforecast.errors import InputError, SceneError
-from geoforecast.project import Project, recorded, replacing
-from geoforecast.raster.cube import CubeWriter, open_cube, update_meta
+from geoforecast.project import Project, recorded
+from geoforecast.raster.cube import Cube, open_cube, update_meta
 from geoforecast.raster.grid import Grid
+from geoforecast.raster.measures import COUNT
 from geoforecast.samples.normaliser import fit_normaliser, fit_statistics, to_meta
+from geoforecast.samples.split import Split
 from geoforecast.settings import SplitSettings, StackSettings
-from geoforecast.stack.identity import check_place, content_of, digest_of, existing_cube
-from geoforecast.stack.pixels import rule_for, write_pixels
+from geoforecast.stack.identity import (
+    check_place,
+    content_of,
+    digest_of,
+    existing_cube,
+    file_digests,
+)
+from geoforecast.stack.making import Making, begin, refuse_unfinished, shard_of
+from geoforecast.stack.pixels import rule_for
 from geoforecast.stack.plan import Plan, make_plan
 from geoforecast.stack.scenes import content_hashes, write_scenes_csv
 from geoforecast.system import granted_cpus
@@ -49,6 +57,7 @@ class StackResult:
         messages: further sentences for people: grid, mask, split, merges.
         up_to_date: the cube was there already, made from the same files and settings.
         dry_run: nothing was written.
+        partial: one process's share of the units is done; the cube is not in place yet.
     """
 
     cube_path: Path
@@ -67,6 +76,7 @@ class StackResult:
     messages: tuple[str, ...]
     up_to_date: bool
     dry_run: bool
+    partial: bool = False
 
     @property
     def steps(self) -> int:
@@ -82,7 +92,7 @@ class StackResult:
         files = f"{self.used} scene files used, {self.masks} masks, {self.skipped} skipped, "
         files += f"{self.quarantined} quarantined."
         size = f"Size: {self.bytes / 2**20:.1f} MiB before compression"
-        if not self.dry_run:
+        if not (self.dry_run or self.partial):
             size += f", {self.disk_bytes / 2**20:.1f} MiB on disk; "
             size += f"{100 * self.valid_fraction:.1f} % of pixels are valid"
         return "\n".join([head, files, self.date_choice, *self.messages, f"{size}."])
@@ -97,7 +107,8 @@ def stack_scenes(
     jobs: int | None = None,
     dry_run: bool = False,
     progress: Progress | None = None,
-    _strip_rows: int = 0,
+    shard: tuple[int, int] | None = None,
+    finalise: bool = False,
 ) -> StackResult:
     """Make the cube of a project from folders of GeoTIFFs.
 
@@ -111,6 +122,9 @@ def stack_scenes(
         jobs: threads; None takes the CPUs that this process may use.
         dry_run: settle everything, write nothing.
         progress: called with units of work done and in all.
+        shard: (index, count): do only this share of the units, beside other processes that do
+            the others; the cube is not there yet then.
+        finalise: put the cube in place that shards have made.
     Raises:
         GeoforecastError: any of its kinds; an existing cube is then still there.
     """
@@ -120,8 +134,11 @@ def stack_scenes(
         plan = make_plan(inputs, settings, split, project=project, jobs=jobs, excluded={})
         return _result(project, plan, dry_run=True)
     noted = {"stack": settings, "split": split, "inputs": [str(item) for item in inputs]}
+    if shard is not None:
+        with recorded(project, "stack", {**noted, "shard": list(shard)}):
+            return _one_share(project, inputs, settings, split, jobs, progress, shard)
     with project.lock(create=True), recorded(project, "stack", noted) as notes:
-        result = _stack(project, inputs, settings, split, jobs, progress, _strip_rows)
+        result = _stack(project, inputs, settings, split, jobs, progress, finalise)
         notes.update(steps=result.steps, files=result.used, up_to_date=result.up_to_date)
     return result
 
@@ -133,90 +150,130 @@ def _stack(
     split: SplitSettings,
     jobs: int,
     progress: Progress | None,
-    strip_rows: int,
+    finalise: bool,
 ) -> StackResult:
-    excluded: dict[str, str] = {}
-    hashes: dict[str, str] = {}
+    plan = make_plan(inputs, settings, split, project=project, jobs=jobs, excluded={})
+    hashes = content_hashes(plan.files, jobs)
+    content = content_of(plan, settings, split, hashes)
+    existing = existing_cube(project, content, settings, plan.files, hashes)
+    excluded = dict(existing.cube.meta.get("quarantined", {})) if existing else {}
+    if excluded:  # files whose pixels could not be read when the cube was made
+        _refuse_quarantined(excluded, settings)
+    if existing is None or not existing.same:
+        for text in (plan.date_text, plan.mask_text, plan.grid_text):
+            log.debug(text)  # describe() ends the verb with the same sentences
     while True:
-        plan = make_plan(inputs, settings, split, project=project, jobs=jobs, excluded=excluded)
-        hashes = hashes or content_hashes(plan.files, jobs)
-        content = content_of(settings, split, plan.files, hashes)
-        if not excluded:
-            existing = existing_cube(project, content, settings, plan.files, hashes)
-            if existing is not None:
-                excluded = dict(existing.meta.get("quarantined", {}))
-                if excluded:  # files whose pixels could not be read when the cube was made
-                    _refuse_quarantined(excluded, settings)
-                    plan = make_plan(
-                        inputs, settings, split, project=project, jobs=jobs, excluded=excluded
-                    )
-                return _up_to_date(project, plan, hashes)
-            for text in (plan.date_text, plan.mask_text, plan.grid_text):
-                log.debug(text)  # describe() ends the verb with the same sentences
-        failed = _write(project, plan, settings, content, excluded, jobs, progress, strip_rows)
-        if not failed:
+        if excluded:
+            plan = make_plan(inputs, settings, split, project=project, jobs=jobs, excluded=excluded)
+        if existing is not None and existing.same:
+            return _up_to_date(project, plan, settings, hashes, existing.cube, split.resplit)
+        if existing is not None and not split.resplit:
+            plan = replace(plan, split=Split.from_meta(existing.cube.meta["split"], plan.times))
+        making = begin(project, plan, settings)
+        keys = making.keys(making.units, hashes)
+        wanted = dict(zip(making.units, keys, strict=True))
+        if existing is not None:
+            todo = making.missing(list(wanted), keys)
+            making.take_over(existing.cube, todo, [wanted[unit] for unit in todo])
+        todo = making.missing(list(wanted), keys)
+        if finalise:
+            refuse_unfinished(making, todo)
+        if 0 < len(todo) < len(keys):
+            log.info(
+                "%d of %d units of the cube are there already.", len(keys) - len(todo), len(keys)
+            )
+        outcome = making.fill(todo, [wanted[u] for u in todo], jobs=jobs, progress=progress)
+        if not outcome.failed:
             break
-        # The cube must be as if these files were not there, so it is made again.
-        for key, reason in failed.items():
-            log.warning("Quarantined: %s", reason)
-            excluded[key] = reason
+        # The cube must be as if these files were not there, so what they touched is made again.
+        for key, error in sorted(outcome.failed.items()):
+            log.warning("Quarantined: %s", error.what)
+            excluded[key] = error.what
+    _complete(project, making, content, excluded, keys, hashes)
     write_scenes_csv(project.scenes_path, plan.files, hashes)
     result = _result(project, plan)
     _report(plan, result)
     return result
 
 
-def _write(
+def _one_share(
     project: Project,
-    plan: Plan,
+    inputs: Sequence[str | Path],
     settings: StackSettings,
-    content: Mapping[str, Any],
-    excluded: Mapping[str, str],
+    split: SplitSettings,
     jobs: int,
     progress: Progress | None,
-    strip_rows: int,
-) -> dict[str, str]:
-    """Write the cube; the files that could not be decoded, if any, and then no cube."""
-    with contextlib.suppress(_PixelsFailedError), replacing(project.cube_path) as temporary:
-        writer = CubeWriter(
-            temporary,
-            times=plan.times,
-            bands=plan.bands,
-            grid=plan.grid,
-            dtype=plan.dtype,
-            observed=plan.observed,
+    shard: tuple[int, int],
+) -> StackResult:
+    """Do one process's share of the units; --finalise ends the cube."""
+    project.ensure_writable()
+    plan = make_plan(inputs, settings, split, project=project, jobs=jobs, excluded={})
+    making = begin(project, plan, settings)
+    units = shard_of(making, shard)
+    steps = {step for unit in units for step in unit.steps}
+    touched = {f.key: f for step in steps for group in plan.steps[step] for f in group}
+    masks = {f.mask.key for f in touched.values() if f.mask}
+    files = [f for f in plan.files if f.key in touched or f.key in masks]
+    keys = making.keys(units, content_hashes(files, jobs))
+    wanted = dict(zip(units, keys, strict=True))
+    todo = making.missing(units, keys)
+    outcome = making.fill(todo, [wanted[u] for u in todo], jobs=jobs, progress=progress)
+    if outcome.failed:
+        raise SceneError(
+            f"{len(outcome.failed)} files have pixels that cannot be decoded.",
+            where=[error.what for error in outcome.failed.values()][:3],
+            remedy="Leave --shard out, so that one process can set them aside and make what "
+            "they touch again; or take these files away and run all shards again.",
         )
-        outcome = write_pixels(
-            plan, settings, writer, jobs=jobs, progress=progress, strip_rows=strip_rows
+    message = f"Share {shard[0]} of {shard[1]}: {len(units)} of {len(making.units)} units are done"
+    message += f", {len(units) - len(todo)} of them before."
+    result = _result(project, plan, dry_run=True)
+    return replace(result, messages=(*result.messages, message), dry_run=False, partial=True)
+
+
+def _complete(
+    project: Project,
+    making: Making,
+    content: Mapping[str, Any],
+    excluded: Mapping[str, str],
+    keys: Sequence[str],
+    hashes: Mapping[str, str],
+) -> None:
+    """Turn the units into a cube and put it in place."""
+    plan, settings = making.plan, making.settings
+    records = {"keys": keys, "files": file_digests(plan, hashes)}
+    meta = _meta(plan, settings, content)
+    making.finish({**meta, "quarantined": dict(excluded)}, records)
+    cube = open_cube(making.writer.path)
+    counts = cube.step_statistics()[..., COUNT].sum(axis=1).astype(np.int64)
+    if not counts.any():
+        making.discard()
+        raise InputError(
+            f"All pixels of all {len(plan.scenes())} scenes are masked or nodata.",
+            where=plan.mask_text,
+            remedy="Check the mask's sense with --mask and --mask-values, and --nodata.",
         )
-        if outcome.failed:
-            raise _PixelsFailedError
-        if not outcome.valid.any():
-            raise InputError(
-                f"All pixels of all {len(plan.scenes())} scenes are masked or nodata.",
-                where=plan.mask_text,
-                remedy="Check the mask's sense with --mask and --mask-values, and --nodata.",
-            )
-        meta = _meta(plan, settings, content, outcome.valid)
-        writer.finish({**meta, "quarantined": dict(excluded)})
-        if settings.kind == "continuous":
-            statistics = fit_statistics(open_cube(temporary), plan.split.train_steps)
-            normaliser = fit_normaliser(settings.normalise, statistics)
-            update_meta(temporary, normaliser=to_meta(normaliser, statistics))
-        return {}
-    return {key: error.what for key, error in sorted(outcome.failed.items())}
+    update_meta(
+        cube.path,
+        valid_pixels=[int(count) for count in counts],
+        normaliser=_normaliser(cube, settings, plan.kind, plan.split),
+    )
+    making.put_in_place(project)
 
 
-class _PixelsFailedError(Exception):
-    """Leaves `replacing` without a cube; never seen by a user."""
+def _normaliser(
+    cube: Cube, settings: StackSettings, kind: str, split: Split
+) -> dict[str, Any] | None:
+    if kind != "continuous":
+        return None
+    statistics = fit_statistics(cube, split.train_steps)
+    return to_meta(fit_normaliser(settings.normalise, statistics), statistics)
 
 
-def _meta(
-    plan: Plan, settings: StackSettings, content: Mapping[str, Any], valid: NDArray[np.int64]
-) -> dict[str, Any]:
+def _meta(plan: Plan, settings: StackSettings, content: Mapping[str, Any]) -> dict[str, Any]:
     gaps = np.diff(plan.times).astype("timedelta64[s]").astype(np.float64)
     return {
-        "kind": settings.kind,
+        "kind": plan.kind,
         "units": list(plan.units),
         "cadence": {"step": settings.cadence or "none", "median_seconds": float(np.median(gaps))},
         "normaliser": None,
@@ -231,8 +288,7 @@ def _meta(
         "date_choice": plan.date_text,
         "mask": plan.mask_text,
         "grid": plan.grid_text,
-        "composite": rule_for(settings) if settings.cadence != "none" else "",
-        "valid_pixels": [int(count) for count in valid],
+        "composite": rule_for(settings, plan.kind) if settings.cadence != "none" else "",
     }
 
 
@@ -246,8 +302,24 @@ def _refuse_quarantined(excluded: Mapping[str, str], settings: StackSettings) ->
         )
 
 
-def _up_to_date(project: Project, plan: Plan, hashes: Mapping[str, str]) -> StackResult:
-    log.info("%s is up to date; nothing to do.", project.cube_path)
+def _up_to_date(
+    project: Project,
+    plan: Plan,
+    settings: StackSettings,
+    hashes: Mapping[str, str],
+    cube: Cube,
+    resplit: bool,
+) -> StackResult:
+    if resplit and cube.meta["split"] != plan.split.to_meta(plan.times):
+        log.info("The split of %s is made anew.", project.cube_path)
+        update_meta(
+            project.cube_path,
+            split=plan.split.to_meta(plan.times),
+            normaliser=_normaliser(cube, settings, plan.kind, plan.split),
+        )
+    else:
+        log.info("%s is up to date; nothing to do.", project.cube_path)
+        plan = replace(plan, split=Split.from_meta(cube.meta["split"], plan.times))
     write_scenes_csv(project.scenes_path, plan.files, hashes)
     return _result(project, plan, up_to_date=True)
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geoforecast.raster import kernels, wide_kernels
+from geoforecast.raster import area_kernels, kernels, wide_kernels
 from geoforecast.raster.footprints import AREA_METHODS, window_for
 from geoforecast.raster.geotiff import not_nodata
 from geoforecast.raster.grid import Grid, Tile
@@ -25,8 +25,8 @@ KERNELS = {
     "nearest": kernels.nearest,
     "bilinear": kernels.bilinear,
     "cubic": wide_kernels.cubic,
-    "average": wide_kernels.average,
-    "mode": wide_kernels.mode,
+    "average": area_kernels.average,
+    "mode": area_kernels.mode,
 }
 # Pixels times bands of one source window; a coarse target is cut until its windows fit.
 WINDOW_PIXELS = 2**24
@@ -276,9 +276,7 @@ def _as_compared(nodata: float | None, dtype: np.dtype[Any]) -> float:
         return float(dtype.type(nodata))
 
 
-def _decoded(
-    bundle: Bundle, lane: Lane, window: Tile
-) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def _decoded(bundle: Bundle, lane: Lane, window: Tile) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Raw pixels (band, y, x) and what the files' own masks leave usable, (y, x)."""
     by_file: dict[str, list[int]] = {}
     for file, number, _, _ in bundle.parts:

@@ -8,6 +8,7 @@ import json
 import logging
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -23,9 +24,12 @@ from geoforecast.errors import (
     SettingsError,
 )
 from geoforecast.project import Project, read_history
+from geoforecast.raster import cube_writer, measures
 from geoforecast.raster.cube import open_cube, update_meta
 from geoforecast.settings import SplitSettings, StackSettings
-from geoforecast.stack import stack_scenes
+from geoforecast.stack import pixels as pass_module
+from geoforecast.stack import sources, stack_scenes, units
+from geoforecast.stack import warp as warp_module
 
 START = np.datetime64("2020-01-01")
 
@@ -40,7 +44,7 @@ def project(tmp_path):
 
 
 def stack(project, folder, *, split=None, **options):
-    extra = {k: options.pop(k) for k in ("jobs", "dry_run", "_strip_rows") if k in options}
+    extra = {k: options.pop(k) for k in ("jobs", "dry_run", "shard", "finalise") if k in options}
     return stack_scenes(
         project, [folder], StackSettings(**options), split or SplitSettings(), **extra
     )
@@ -78,7 +82,7 @@ def test_test_steps_do_not_reach_the_normaliser(project, tiny_folder, write_tif,
     stack(project, tiny_folder)
     first = open_cube(project.cube_path).meta["normaliser"]
     for step in range(7, 12):  # validation and test
-        write_tif(tiny_folder / f"ndvi_{day(step)}.tif", np.full((20, 24), 1e6, np.float32))
+        write_tif(tiny_folder / f"ndvi_{day(step)}.tif", np.full((20, 24), 999, np.float32))
     other = Project(tmp_path / "other")
     stack(other, tiny_folder)
     assert open_cube(other.cube_path).meta["normaliser"] == first
@@ -136,7 +140,7 @@ def test_clouds_are_masked_whatever_the_masks_pixels(project, write_tif, tmp_pat
 
 def test_dilation_crosses_strips(project, write_tif, tmp_path):
     folder = write_masked(write_tif, tmp_path / "in")
-    stack(project, folder, dilate=2, _strip_rows=1)
+    stack(project, folder, dilate=2, chunk=32)
     expected = np.ones((8, 8), bool)
     expected[0:5, 1:6] = False
     assert (pixels(project)[2] == expected).all()
@@ -191,13 +195,14 @@ def write_zones(write_tif, folder, *, steps=10):
 def test_the_cube_is_the_same_to_the_bit_for_any_jobs_and_strips(
     tmp_path, write_tif, monkeypatch, cadence
 ):
-    from geoforecast.raster import cube as cube_module
-
-    monkeypatch.setattr(cube_module, "CHUNK_PX", 48)  # several units of work
+    monkeypatch.setattr(measures, "CELL_PX", 32)  # several units of work
+    monkeypatch.setattr(cube_writer, "CELL_PX", 32)
+    monkeypatch.setattr(units, "UNIT_VALUES", 1)  # of one chunk each
     folder = write_zones(write_tif, tmp_path / "in", steps=8 if cadence == "none" else 16)
     options = {"dilate": 1, "cadence": cadence}
     results = []
-    for number, extra in enumerate([{"jobs": 1}, {"jobs": 2}, {"jobs": 2, "_strip_rows": 13}]):
+    runs = [{"jobs": j, "chunk": c} for c in (32, 64, 256) for j in (1, 2, 5)]
+    for number, extra in enumerate(runs):
         project = Project(tmp_path / f"p{number}")
         stack(project, folder, **options, **extra)
         cube, values, valid = pixels(project)
@@ -208,32 +213,16 @@ def test_the_cube_is_the_same_to_the_bit_for_any_jobs_and_strips(
 
 
 def test_a_coarse_target_does_not_hold_a_whole_source(project, tmp_path, write_tif, monkeypatch):
-    from geoforecast.stack import pixels as pass_module
-
     folder = write_zones(write_tif, tmp_path / "in")
     stack(project, folder, res=(40.0,))
     _, values, _ = pixels(project)
     monkeypatch.setattr(pass_module, "HELD_PIXELS", 600)
-    monkeypatch.setattr(pass_module, "KEPT_GRIDS", 1)
+    monkeypatch.setattr(warp_module, "WINDOW_PIXELS", 600)
+    monkeypatch.setattr(sources, "KEPT_BYTES", 1)
+    monkeypatch.setattr(sources, "MOST_OPEN", 1)
     other = Project(tmp_path / "other")
     stack(other, folder, res=(40.0,))
     np.testing.assert_array_equal(pixels(other)[1], values)
-
-
-def test_wide_cubes_are_cut_into_columns_of_chunks(tmp_path, write_tif, monkeypatch):
-    from geoforecast.raster import cube as cube_module
-    from geoforecast.stack import pixels as pass_module
-
-    monkeypatch.setattr(cube_module, "CHUNK_PX", 32)
-    folder = write_zones(write_tif, tmp_path / "in", steps=8)
-    results = []
-    for name, limit in (("whole", 2**26), ("cut", 1)):
-        monkeypatch.setattr(pass_module, "UNIT_PIXELS", limit)
-        project = Project(tmp_path / name)
-        result = stack(project, folder)
-        results.append((*(array.tobytes() for array in pixels(project)[1:]), result.valid_fraction))
-    assert results[0] == results[1]
-    assert 0.2 < results[0][2] < 1
 
 
 def test_merge_rules(project, write_tif, tmp_path):
@@ -411,7 +400,7 @@ def test_a_scene_of_another_planet(project, tiny_folder, write_tif, options):
 
 
 def test_one_band_and_one_time_are_said_in_the_singular(project, tiny_folder, write_tif):
-    write_tif(tiny_folder / f"b/ndvi_{day(0)}.tif", np.ones((20, 24), np.float32))
+    write_tif(tiny_folder / f"b/ndvi_{day(0)}.tif", np.full((20, 24), 9, np.float32))
     text = stack(project, tiny_folder).describe()
     assert "; 1 band: ndvi." in text
     assert "at one time." in text
@@ -434,6 +423,7 @@ def test_a_failure_leaves_the_old_cube(project, tiny_folder, write_tif):
         stack(project, tiny_folder, overwrite=True)
     np.testing.assert_array_equal(pixels(project)[1], old)
     assert not list(project.root.glob(".cube-*"))
+    assert not project.stacking_dir.exists()
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -538,11 +528,15 @@ def test_settings_that_contradict(project, tiny_folder):
 def test_every_setting_changes_the_fingerprint_but_those_that_cannot_matter():
     from geoforecast.stack.identity import content_of, digest_of
 
-    plain = digest_of(content_of(StackSettings(), SplitSettings(), [], {}))
+    plan = types.SimpleNamespace(files=())
+    plain = digest_of(content_of(plan, StackSettings(), SplitSettings(), {}))
+    resplit = SplitSettings(resplit=True)
+    assert digest_of(content_of(plan, StackSettings(), resplit, {})) == plain
+    assert digest_of(content_of(plan, StackSettings(), SplitSettings(test=4), {})) != plain
     for field in dataclasses.fields(StackSettings):
         value = {"bool": True, "int": 7, "str": "x"}.get(str(field.type).split("[")[0], (1,))
         changed = dataclasses.replace(StackSettings(), **{field.name: value})
-        same = digest_of(content_of(changed, SplitSettings(), [], {})) == plain
+        same = digest_of(content_of(plan, changed, SplitSettings(), {})) == plain
         assert same == (field.name in ("overwrite", "on_error")), field.name
 
 
