@@ -17,7 +17,7 @@ from geoforecast.stack.names import printable
 SUFFIXES = (".tif", ".tiff", ".gtif", ".gtiff")
 QUARANTINE = "leave it out with --on-error quarantine."
 MAX_LIST_MIB = 256  # no list of paths is longer; a raster named by mistake is
-_REMOTE = re.compile(r"(?i)(?!file:)[a-z][a-z0-9+.-]+://|/vsi|(?:s3|gs|az|abfss?|https?):")
+_REMOTE = re.compile(r"(?i)(?!file:)[a-z][a-z0-9+.-]+:/|/vsi|(?:s3|gs|az|abfss?|https?):")
 
 
 @dataclass(frozen=True)

@@ -211,21 +211,17 @@ def _keys(found: Sequence[Listed]) -> list[str]:
     """A key for each file; those that would be alike get more of their folders."""
     paths = [absolute(listed.path) for listed in found]
     lengths = [
-        len(path.relative_to(absolute(listed.base)).parts) + 1
+        len(path.relative_to(listed.base).parts) + 1 if path.is_relative_to(listed.base) else 2
         for path, listed in zip(paths, found, strict=True)
     ]
-    longest = max(len(path.parts) for path in paths)
-    for _ in range(longest):
+    for _ in range(max(len(path.parts) for path in paths)):
         keys = [
-            printable("/".join(path.parts[1:][-length:]))
-            for path, length in zip(paths, lengths, strict=True)
+            "/".join(path.parts[1:][-length:]) for path, length in zip(paths, lengths, strict=True)
         ]
         counts = Counter(keys)
-        if len(counts) == len(keys):
-            return keys
         lengths = [length + (counts[key] > 1) for key, length in zip(keys, lengths, strict=True)]
-    seen: Counter[str] = Counter()  # a line break and its escape look alike
-    for index, key in enumerate(keys):
+    seen: Counter[str] = Counter()
+    for index, key in enumerate(map(printable, keys)):  # a line break and its escape look alike
         seen[key] += 1
         keys[index] = key if seen[key] == 1 else f"{key}~{seen[key]}"
     return keys
