@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -155,9 +156,8 @@ def _reading(
     changed = (chosen.scale, chosen.offset) != (reading.scale, reading.offset)
     if changed and not chosen.conversion:  # the sensor's unit is that of its own scale
         chosen = replace(chosen, unit=tags.unit)
-    # NaN is never usable anyway, and would make equal readings differ.
-    numbers = tuple(value for value in chosen.nodata if not math.isnan(value))
-    return replace(chosen, nodata=numbers, offset=chosen.offset + added * chosen.scale)
+    chosen = replace(chosen, offset=chosen.offset + added * chosen.scale)
+    return _shortest(chosen, np.dtype(header.dtypes[number - 1]))
 
 
 def _optional(reading: Reading, settings: StackSettings) -> Reading:
@@ -168,6 +168,21 @@ def _optional(reading: Reading, settings: StackSettings) -> Reading:
         scale=reading.scale if settings.scale is None else settings.scale,
         offset=reading.offset if settings.offset is None else settings.offset,
     )
+
+
+def _shortest(reading: Reading, dtype: np.dtype[Any]) -> Reading:
+    """The same reading with the fewest comparisons a pixel.
+
+    NaN is never usable anyway, and would make equal readings differ; numbers beyond the bounds
+    need no mention; and the largest number of a type is a bound.
+    """
+    low = -math.inf if reading.low is None else reading.low
+    high = math.inf if reading.high is None else reading.high
+    numbers = [value for value in reading.nodata if low <= value <= high]
+    if len(numbers) > 1 and dtype.kind in "iu" and (top := int(np.iinfo(dtype).max)) in numbers:
+        numbers.remove(top)
+        return replace(reading, nodata=tuple(numbers), high=float(top - 1))
+    return replace(reading, nodata=tuple(numbers))
 
 
 def _sensed(reading: Reading, tags: _Tags, spec: SensorBand, dtype: str) -> Reading:

@@ -68,7 +68,7 @@ def test_without_a_sensor_tags_and_options_are_all(scene):
 
 def test_the_sensor_fills_what_the_tags_leave_open(scene, sensor):
     assert read(scene(), sensor) == Reading((7,), 0.5, 10, 1, 99, unit="K")
-    assert read(scene(nodata=0), sensor).nodata == (0, 7)
+    assert read(scene(nodata=50), sensor).nodata == (50, 7)
 
 
 def test_tags_come_before_the_sensor(scene, sensor):
@@ -117,6 +117,17 @@ def test_a_sensors_offset_is_in_raw_numbers_whatever_the_scale(tmp_path, write_t
     tagged = write_tif(tmp_path / f"tagged_{key}", pixels, scale=1e-4)
     file = SceneFile(tagged, f"tagged_{key}", header=read_header(tagged), bands={"B04": 1})
     assert read(file, s2).offset == 0  # the file says itself how it is scaled
+
+
+def test_a_reading_makes_the_fewest_comparisons(scene, tmp_path):
+    (tmp_path / "n.toml").write_text(TOML.replace("[7]", "[7, -9, 400, 65535]"))
+    sensor = load_sensor(str(tmp_path / "n.toml"))
+    assert read(scene(dtype="uint16"), sensor) == Reading((7,), 0.5, 10, 1, 99, unit="K")
+    (tmp_path / "o.toml").write_text(TOML.replace("[7]", "[7, 65535]").replace("high = 99", ""))
+    sensor = load_sensor(str(tmp_path / "o.toml"))
+    assert read(scene(dtype="uint16"), sensor) == Reading((7,), 0.5, 10, 1, 65534, unit="K")
+    assert read(scene(dtype="int16"), sensor).nodata == (7, 65535)
+    assert read(scene(dtype="uint16"), sensor, nodata=5.0).high is None
 
 
 def test_the_text_says_how_values_come_about(scene, sensor):

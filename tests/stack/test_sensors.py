@@ -15,8 +15,11 @@ import rasterio
 from numpy.typing import NDArray
 
 from geoforecast.errors import SettingsError
+from geoforecast.project import Project
+from geoforecast.raster.cube import open_cube
 from geoforecast.raster.geotiff import read_header
-from geoforecast.settings import StackSettings
+from geoforecast.raster.grid import Tile
+from geoforecast.settings import SplitSettings, StackSettings
 from geoforecast.stack.conversions import apply_conversion, parse_conversion
 from geoforecast.stack.readings import settle_readings
 from geoforecast.stack.scenes import SceneFile
@@ -31,6 +34,7 @@ from geoforecast.stack.sensors import (
 )
 from geoforecast.stack.sensors.evidence import offset_state
 from geoforecast.stack.sensors.sensor import Example, Sensor
+from geoforecast.stack.verb import stack_scenes
 
 Pixels = NDArray[np.uint16]
 MakeScene = Callable[..., SceneFile]
@@ -333,14 +337,15 @@ def test_roles_of_bands():
     assert role_bands(None, ["B02"]) == {}
 
 
-def test_roles_that_differ_between_platforms_need_the_files():
+def test_roles_that_differ_between_platforms_need_the_files(scene):
     sensor = sensors()["landsat-c2-l2"]
-    new = "LC09_L2SP_044034_20230614_20230622_02_T1_SR_B4.TIF"
-    old = "LE07_L2SP_044034_20030614_20200915_02_T1_SR_B4.TIF"
+    ones = np.ones((4, 4), np.uint16)
+    new = scene("LC09_L2SP_044034_20230614_20230622_02_T1_SR_B4.TIF", ones, "SR_B4")
+    old = scene("LE07_L2SP_044034_20030614_20200915_02_T1_SR_B4.TIF", ones, "SR_B4")
     assert role_bands(sensor, ["SR_B4"]) == {}
-    assert role_bands(sensor, ["SR_B4"], {"SR_B4": [new]}) == {"R": "SR_B4"}
-    assert role_bands(sensor, ["SR_B4"], {"SR_B4": [old]}) == {"N": "SR_B4"}
-    assert role_bands(sensor, ["SR_B4"], {"SR_B4": [old, new]}) == {}
+    assert role_bands(sensor, ["SR_B4"], [new]) == {"R": "SR_B4"}
+    assert role_bands(sensor, ["SR_B4"], [old]) == {"N": "SR_B4"}
+    assert role_bands(sensor, ["SR_B4"], [old, new]) == {}
 
 
 def test_class_maps_make_the_cube_categorical(scene):
@@ -483,3 +488,38 @@ def test_the_offset_is_never_told_by_date(sentinel2):
     early = sentinel2("2017-06-14", baseline="N0500_", added=1000)
     late = sentinel2("2024-06-14", baseline="N0301_", added=0)
     assert offsets([*early, *late]) == [-0.1, -0.1, 0, 0]
+
+
+# Through the stack
+
+
+def test_a_folder_of_mixed_baselines_becomes_one_cube(tmp_path, write_tif):
+    """Eight days before and after 04.00: the same ground has the same value."""
+    rng = np.random.default_rng(5)
+    rho = 0.02 + 0.3 * rng.random((40, 40))
+    folder = tmp_path / "in"
+    days = [f"20{year}0{month}10" for year in (20, 23) for month in (5, 6, 7, 8)]
+    baselines = ["N0214", "N0500", "N0301", "N0500", "N0400", "N0509", "N0510", "N0511"]
+    for day, baseline in zip(days, baselines, strict=True):
+        added = 1000 if baseline >= "N0400" else 0
+        name = f"S2A_MSIL2A_{day}T100031_{baseline}_R122_T33UWP_{day}T120000.SAFE"
+        raw = np.rint(10000 * rho + added).astype(np.uint16)
+        raw[0, :3] = (0, 65535, added + 100)
+        classes = np.full((40, 40), 4, np.uint8)
+        classes[5, 5] = 9
+        for band, pixels in (("B04", raw), ("B02", raw), ("SCL", classes), ("AOT", raw)):
+            write_tif(folder / name / f"T33UWP_{day}T100031_{band}_10m.tif", pixels)
+    project = Project(tmp_path / "project")
+    stack_scenes(project, [folder], StackSettings(), SplitSettings(), jobs=1)
+    cube = open_cube(project.cube_path)
+    assert list(cube.bands) == ["B02", "B04"]  # classes and aerosol are no data
+    values, valid = cube.read(0, 8, Tile(0, 40, 0, 40))
+    assert not valid[:, :, 0, :2].any()  # no data and saturated, before the offset
+    assert not valid[:, :, 5, 5].any()  # cloud
+    assert valid[:, :, 0, 2].all()
+    np.testing.assert_allclose(values[:, :, 0, 2], 0.01, atol=1e-6)
+    expected = np.broadcast_to(np.rint(10000 * rho) / 10000, values.shape)
+    inside = valid.copy()
+    inside[:, :, 0] = False
+    assert inside.sum() == 8 * 2 * (39 * 40 - 1)
+    np.testing.assert_allclose(values[inside], expected[inside], atol=1e-6)

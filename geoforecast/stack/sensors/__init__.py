@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -142,26 +142,25 @@ def with_kind(
 
 
 def role_bands(
-    sensor: Sensor | None, bands: Sequence[str], keys: Mapping[str, Sequence[str]] | None = None
+    sensor: Sensor | None, bands: Sequence[str], scenes: Sequence[SceneFile] = ()
 ) -> dict[str, str]:
     """What spectral indices call each band.
 
     Args:
         sensor: or None, which knows none.
         bands: names of the cube's bands.
-        keys: band -> paths of files that hold it, where names mean one thing on one platform
-            and another on the next (B4 is near infrared on Landsat 7 and red on Landsat 8).
+        scenes: data files, as a name can mean one thing on one platform and another on the next
+            (B4 is near infrared on Landsat 7 and red on Landsat 8).
     Returns:
         Role letter -> band; the first band of each role, and none whose meaning differs.
     """
+    if sensor is None:
+        return {}
     found: dict[str, str] = {}
-    for name in bands if sensor else ():
-        assert sensor is not None
-        roles = {
-            band.role
-            for key in (keys or {}).get(name, ("",))
-            if (band := sensor.band(name, key)) is not None
-        }
+    for name in bands:
+        keys = [file.key for file in scenes if name in file.bands] or [""]
+        known = (sensor.band(name, key) for key in keys)
+        roles = {"" if band is None else band.role for band in known}
         if len(roles) == 1 and (role := roles.pop()):
             found.setdefault(role, name)
     return found
