@@ -34,6 +34,7 @@ FEWEST_PIXELS = 10
 FEWEST_FOR_SPREAD = 100
 SEASON_DAYS = 20
 SEASON_YEARS = 2.0
+FEWEST_IN_SEASON = 3
 YEAR_DAYS = 365.25
 SPREAD_FACTOR = 3.0  # of the interquartile range
 PILE_FACTOR = 4.0  # of values above a pile
@@ -171,7 +172,7 @@ def _class_outliers(
             off[step] = np.abs(shares[step] - np.median(shares[others], axis=0)).sum() / 2
     usual = float(np.nanmedian(off)) if np.isfinite(off).any() else 0.0
     return [
-        Outlier(step, band, f"{off[step]:.0%} of its pixels are in other classes than usual")
+        Outlier(step, band, f"{100 * off[step]:.0f} % of its pixels are in other classes than usual")
         for step, _ in _beyond(off - usual, CLASS_SHARE)
         if off[step] > usual
     ]
@@ -215,7 +216,7 @@ def _departures(level: Double, times: NDArray[np.datetime64]) -> Double:
             away = np.abs(days[judged] - days[step])
             phase = np.abs((away + YEAR_DAYS / 2) % YEAR_DAYS - YEAR_DAYS / 2)
             same = judged[(away > YEAR_DAYS / 2) & (phase <= SEASON_DAYS)]
-            if len(same) >= 3:
+            if len(same) >= FEWEST_IN_SEASON:
                 guesses.append(float(np.median(level[same])))
         result[step] = min((level[step] - guess for guess in guesses), key=abs)
     return result

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from geoforecast import __version__
-from geoforecast.figures.words import four_digits, shown_unit, step_length, time_label
+from geoforecast.figures.words import four_digits, step_length, time_label
 from geoforecast.project import Project, plain, replacing
 from geoforecast.raster.cube import Cube
 from geoforecast.stack.quality import drawing, png
 from geoforecast.stack.quality.alignment import STANDARD_PX
 from geoforecast.stack.quality.look import MAX_STEPS
-from geoforecast.stack.quality.measure import ATTENTION, GOOD, Quality, Row, StepQuality, judge
+from geoforecast.stack.quality.measure import GOOD, Quality, Row, StepQuality, judge
 from geoforecast.stack.quality.sheet import draw_coverage, draw_sheet, drawn_size
 from geoforecast.stack.quality.survey import MAX_THUMBNAILS, Survey, evenly, survey_cube
 

@@ -19,6 +19,7 @@ from geoforecast.raster.measures import COUNT, HIGH, LOW, M2, MEAN
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 BINS = 48
+FEWEST_FOR_EDGES = 8
 MAX_CLASSES = 24  # further classes are counted together
 BLOCK_VALUES = 8_000_000  # of the overview held at once: 32 MB
 SAMPLE_VALUES = 4_000_000  # of all steps at few pixels, for the comparison of steps
@@ -172,14 +173,18 @@ def _edges(statistics: Double) -> Double:
     """Edges of a band's histogram that few strange steps do not stretch.
 
     They reach from the 5th to the 95th percentile over the steps of mean -+ 3.5 standard
-    deviations, and never beyond the values there are.
+    deviations (of few steps: from the least to the greatest), and never beyond the values
+    there are.
     """
     known = statistics[np.nan_to_num(statistics[:, COUNT]) > 0]
     if len(known) == 0:
         return np.linspace(0.0, 1.0, BINS + 1)
     deviation = np.sqrt(known[:, M2] / known[:, COUNT])
-    low = max(known[:, LOW].min(), np.percentile(known[:, MEAN] - 3.5 * deviation, 5))
-    high = min(known[:, HIGH].max(), np.percentile(known[:, MEAN] + 3.5 * deviation, 95))
+    share = 5 if len(known) >= FEWEST_FOR_EDGES else 0
+    lower, upper = known[:, MEAN] - 3.5 * deviation, known[:, MEAN] + 3.5 * deviation
+    # A percentile between two steps would still be torn along by a single strange one.
+    low = max(known[:, LOW].min(), np.percentile(lower, share, method="higher"))
+    high = min(known[:, HIGH].max(), np.percentile(upper, 100 - share, method="lower"))
     if not high > low:
         pad = abs(low) * 0.01 or 0.5
         low, high = low - pad, low + pad
