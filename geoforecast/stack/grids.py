@@ -80,6 +80,16 @@ def out_of_reach(grids: Sequence[Grid], settings: StackSettings) -> dict[Grid, G
     return found
 
 
+def extents(grids: Sequence[Grid], settings: StackSettings) -> list[Bounds]:
+    """Left, bottom, right, top of each grid in the CRS that target_grid would choose.
+
+    Raises:
+        GridMismatchError: one cannot be expressed in it; see out_of_reach.
+    """
+    wkt = _target_crs(grids, settings.crs)[0]
+    return [_bounds_in(grid, wkt) for grid in grids]
+
+
 def _like(path: str) -> Grid:
     if not Path(path).is_file():
         raise InputError(f"--like {path} does not exist.", remedy="Check the path.")
