@@ -261,14 +261,13 @@ def look_at(
     file: SceneFile, values: NDArray[np.float64], kind: tuple[str, float, float]
 ) -> Look | None:
     """A look at physical values, (n,); None if too few of them are other than 0."""
+    values = values[np.isfinite(values)]
     magnitudes = np.abs(values[values != 0])
     if magnitudes.size < ENOUGH:
         return None
-    levels = np.log10(np.quantile(magnitudes, QUANTILES))
+    levels = np.log10(np.quantile(magnitudes, QUANTILES)).tolist()
     low, typical, high = np.quantile(values, QUANTILES).tolist()
-    if not np.isfinite(levels).all():
-        return None
-    return Look(file, tuple(levels.tolist()), typical, high - low, kind)
+    return Look(file, tuple(levels), typical, high - low, kind)
 
 
 def _correct(odd: Odd, band: str, total: int) -> str:
@@ -280,10 +279,11 @@ def _correct(odd: Odd, band: str, total: int) -> str:
             scale=reading.scale * factor,
             offset=reading.offset * factor + odd.shift,
         )
+    first = min(look.file.key for look in odd.looks)
     change = f"{odd.shift:+g} added" if odd.shift else f"multiplied by {factor:g}"
     return (
         f"Units: {len(odd.looks)} of {total} files hold {band} as {odd.describe()}; their values "
-        f"are {change} (--per-file-scale), such as {odd.looks[0].file.key}."
+        f"are {change} (--per-file-scale), such as {first}."
     )
 
 

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoforecast.errors import DateError, SettingsError
-from geoforecast.stack.dateformats import FORMATS, date_from_tags, parse_date
+from geoforecast.stack.dateformats import (
+    FORMATS,
+    date_from_tags,
+    date_span,
+    parse_date,
+    parse_time,
+    precision,
+)
 from geoforecast.stack.dates import choose_dates
 
 
@@ -179,3 +186,90 @@ def test_tags_hold_dates_too():
 
 def test_formats_are_all_reachable():
     assert all("year" in pattern for pattern in FORMATS.values())
+
+
+def test_mixed_formats_each_keep_their_own_precision():
+    names = [*[f"a_2018-01-{day:02}" for day in (3, 9, 20)], *[f"a_2018-{m:02}" for m in (3, 4, 5)]]
+    assert [time[:10] for time in times_of(names)] == [
+        "2018-01-03",
+        "2018-01-09",
+        "2018-01-20",
+        "2018-03-01",
+        "2018-04-01",
+        "2018-05-01",
+    ]
+    # Half with, half without a time; before, all got the day only.
+    assert times_of(["r_20180131T1045", "r_20180201T1045", "r_20180203", "r_20180204"])[:2] == [
+        "2018-01-31T10:45:00",
+        "2018-02-01T10:45:00",
+    ]
+    # One format for most files: the others are not lost.
+    names = [*[f"r_20180101T{hour:02}00" for hour in range(9)], "r_20180102"]
+    assert times_of(names)[-1] == "2018-01-02T00:00:00"
+
+
+def test_formats_of_equally_many_files_do_not_compete():
+    names = ["a_2018-01-03", "a_2018-01-09", "a_20180203", "a_20180209"]
+    assert [time[:10] for time in times_of(names)] == [
+        "2018-01-03",
+        "2018-01-09",
+        "2018-02-03",
+        "2018-02-09",
+    ]
+    choice = choose_dates(names, ["x"] * 4)
+    assert "4 of 4 files (2 in other formats), 4 distinct times" in choice.text
+    # Names that differ otherwise could be anything.
+    with pytest.raises(DateError, match="several dates that vary"):
+        times_of(["a_2018-01-03", "a_2018-01-09", "b_20180203", "b_20180209"])
+
+
+def test_a_finer_date_never_parts_a_mask_from_its_scene():
+    names = ["20180131T1045_NDVI", "20180205T1050_NDVI", "20180131_CLM", "20180205_CLM"]
+    assert times_of(names) == ["2018-01-31T00:00:00", "2018-02-05T00:00:00"] * 2
+
+
+def test_a_number_after_the_date_that_is_no_day_changes_nothing():
+    names = [f"p_2018-{period:02}" for period in (1, 5, 23)] + ["p_2019-12-31"]
+    assert [time[:4] for time in times_of(names)] == ["2018", "2018", "2018", "2019"]
+    assert times_of(names)[2] == "2018-01-01T00:00:00"
+
+
+def test_products_of_several_sensors_in_one_folder():
+    names = [
+        "S2A_MSIL2A_20130914T100031_N0205_R122_T33UVP_20130915T101010",
+        "LC08_L1TP_013032_20131016_20180417_01_T1_B4",
+        "MOD13Q1.A2013289.h12v10.006.2015262150910",
+    ]
+    assert [time[:10] for time in times_of(names)] == ["2013-09-14", "2013-10-16", "2013-10-16"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2018-01-31T10:45:00+02:00", "2018-01-31T08:45:00"),
+        ("2018-01-01T00:30:00+01:00", "2017-12-31T23:30:00"),
+        (" 2018-01-31T10:45:00.999999Z ", "2018-01-31T10:45:00"),
+        ("2018-01-31T10:45-0300", "2018-01-31T13:45:00"),
+        ("2018031", "2018-01-31T00:00:00"),
+        ("0001-01-01T00:00:00+14:00", None),
+        ("1899-01-01T00:00:00+02:00", None),
+        ("soon", None),
+    ],
+)
+def test_times_with_an_offset_become_utc(text, expected):
+    time = parse_time(text)
+    assert (None if time is None else str(time)) == expected
+
+
+def test_a_known_date_is_found_in_a_name_at_the_precision_that_it_has_there():
+    time = np.datetime64("2018-01-31T10:45:59")
+    assert date_span("a_20180131T104559_x", time) == (2, 17)
+    assert date_span("a_20180131_x", time) == (2, 10)
+    assert date_span("a_2018_x", time) == (2, 6)
+    assert date_span("a_20180201_x", time) is None
+
+
+@pytest.mark.parametrize("label", FORMATS)
+def test_the_precision_of_a_format_is_that_of_its_last_part(label):
+    expected = {"s": "s", "m": "m", "D": "D", "M": "M", "Y": "Y"}[label[-1]]
+    assert precision(label) == expected

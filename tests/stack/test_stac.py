@@ -107,7 +107,7 @@ def test_what_is_not_downloaded_is_refused_unless_others_of_the_item_are(asset, 
     path = write(tmp_path / "i.json", item({"B04": remote}))
     problems = Problems(False)
     settle_times(find_files([path]), "", "", problems, 1)
-    with pytest.raises(SceneError, match="https://x/B04.tif is not a file on this") as caught:
+    with pytest.raises(SceneError, match=r"https://x/B04\.tif is not a file on this") as caught:
         problems.settle(1)
     assert "Download it first" in str(caught.value)
     path = write(tmp_path / "i.json", item({"B04": remote, "B08": asset("b.tif")}))
@@ -163,15 +163,16 @@ def test_a_folder_with_items_is_a_folder_of_rasters(asset, tmp_path):
         ('{"type": "FeatureCollection", "features": []}', "holds no STAC item"),
         ('{"type": "FeatureCollection", "features": [1]}', "holds no STAC item"),
         ('{"type": "Feature", "assets": {}}', "have no assets"),
-        ('{"type": "Feature", "assets": {"a": 1}}', "There is no GeoTIFF|no GeoTIFF"),
         (json.dumps(item({"a": {"href": "x.tif"}}, time="soon")), "'soon' is no time"),
     ],
 )
 def test_what_is_no_item_is_refused(tmp_path, content, message):
     (tmp_path / "i.json").write_text(content)
-    try:
-        files = find_files([tmp_path / "i.json"])
-    except InputError as error:
-        assert message in str(error)
-    else:
-        assert files[0].reason == "asset 'a' is no GeoTIFF (of no type)"
+    with pytest.raises(InputError, match=message):
+        find_files([tmp_path / "i.json"])
+
+
+def test_an_asset_that_says_nothing_is_no_geotiff(tmp_path):
+    (tmp_path / "i.json").write_text('{"type": "Feature", "assets": {"a": 1}}')
+    files = find_files([tmp_path / "i.json"])
+    assert files[0].reason == "asset 'a' is no GeoTIFF (of no type)"
