@@ -6,7 +6,8 @@ VENV ?= .venv
 DEMO ?= demo
 DATA ?= ../shared/data
 PYTEST_JOBS ?= 2
-# Of bench-stack: number of dates, rows and columns of a scene, repeats.
+# Of bench-stack: number of dates, rows and columns of a scene, repeats; EVERY_WAY=1 uses the
+# peers in every way that is known.
 DATES ?= 24
 EDGE ?= 2500
 REPEATS ?= 3
@@ -80,7 +81,8 @@ $(PEERS)/.ready: benchmarks/stack/requirements.txt $(READY)
 
 bench-stack: $(PEERS)/.ready  ## Run stack against its peers (DATES, EDGE, REPEATS)
 	$(BIN)/python benchmarks/stack/run.py --dates $(DATES) --edge $(EDGE) \
-	    --repeats $(REPEATS) --data $(DATA) --peer-python $(PEERS)/bin/python
+	    --repeats $(REPEATS) --data $(DATA) --peer-python $(PEERS)/bin/python \
+	    $(if $(EVERY_WAY),--every-way)
 
 real: $(READY)  ## Run the chain on the real series in DATA (default ../shared/data)
 	$(BIN)/python benchmarks/real_series.py --data $(DATA)

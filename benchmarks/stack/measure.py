@@ -71,7 +71,7 @@ def run_measured(
 
 def _sample(pid: int, ended: threading.Event, peak: list[int]) -> None:
     while not ended.is_set():
-        peak[0] = max(peak[0], sum(_resident(member) for member in tree(pid)))
+        peak[0] = max(peak[0], sum(resident(member) for member in tree(pid)))
         ended.wait(EVERY_S)
 
 
@@ -99,7 +99,8 @@ def _parent(pid: int) -> int | None:
     return int(text.rpartition(")")[2].split()[1])
 
 
-def _resident(pid: int) -> int:
+def resident(pid: int) -> int:
+    """Bytes of resident memory of a process; 0 if it has ended."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * PAGE_BYTES
     except (OSError, IndexError):

@@ -62,4 +62,6 @@ def create(path: Path, shape: Sequence[int], chunks: Sequence[int]) -> Any:
         dtype="float32",
         compressors=BloscCodec(cname="lz4", clevel=5, shuffle="shuffle"),
         fill_value=np.nan,
+        # Else every chunk is compared with the fill value before it is written.
+        config={"write_empty_chunks": True},
     )
