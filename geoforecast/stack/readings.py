@@ -20,8 +20,8 @@ from geoforecast.settings import StackSettings
 from geoforecast.stack.conversions import CONVERSIONS, Floats, apply_conversion
 from geoforecast.stack.scenes import SceneFile
 from geoforecast.stack.sensors import Sensor, SensorBand
-from geoforecast.stack.sensors.evidence import is_decibel, look, settle_offsets
-from geoforecast.stack.sensors.sensor import PrivateTags, compiled, tags_of
+from geoforecast.stack.sensors.evidence import decibel_states, settle_offsets
+from geoforecast.stack.sensors.sensor import DecibelRule, PrivateTags, compiled, tags_of
 
 __all__ = ["CONVERSIONS", "Reading", "convert", "settle_readings", "unit_of"]
 
@@ -84,6 +84,7 @@ class _Known:
     Attributes:
         sensor: or None.
         added: file key -> number to add to raw numbers of the bands that hold an offset.
+        decibels: (file key, band) -> whether backscatter is in decibels.
         unknown: bands that the sensor does not know.
         physical: bands whose sensor scale is not applied, as they are floating point.
         formulas: how values come about -> bands.
@@ -91,6 +92,7 @@ class _Known:
 
     sensor: Sensor | None
     added: dict[str, float] = field(default_factory=dict)
+    decibels: dict[tuple[str, str], bool] = field(default_factory=dict)
     unknown: set[str] = field(default_factory=set)
     physical: set[str] = field(default_factory=set)
     formulas: dict[str, set[str]] = field(default_factory=dict)
@@ -110,6 +112,8 @@ def settle_readings(
     """
     known = _Known(sensor)
     offset_text = ""
+    if sensor is not None:
+        known.decibels = decibel_states(scenes, sensor)
     if sensor is not None and settings.offset is None:
         offsets = settle_offsets(scenes, sensor)
         known.added, offset_text = offsets.raw, offsets.text
@@ -145,7 +149,9 @@ def _reading(
     if spec is not None:
         assert known.sensor is not None
         reading = _sensed(reading, tags, spec, header.dtypes[number - 1])
-        reading = _decibels(reading, spec, file, number, known.sensor)
+        decibels = known.decibels.get((file.key, band))
+        if decibels is not None and known.sensor.decibel_rule is not None:
+            reading = _decibels(reading, known.sensor.decibel_rule, decibels)
         floats = np.dtype(header.dtypes[number - 1]).kind == "f" and not spec.floats
         if floats and (spec.scale != 1 or spec.offset != 0):
             known.physical.add(band)
@@ -212,17 +218,9 @@ def _sensed(reading: Reading, tags: _Tags, spec: SensorBand, dtype: str) -> Read
     )
 
 
-def _decibels(
-    reading: Reading, spec: SensorBand, file: SceneFile, number: int, sensor: Sensor
-) -> Reading:
+def _decibels(reading: Reading, rule: DecibelRule, decibels: bool) -> Reading:
     """The reading of backscatter, which is decibels or linear power."""
-    rule = sensor.decibel_rule
-    if rule is None or spec.name not in rule.bands or file.header is None:
-        return reading
-    if np.dtype(file.header.dtypes[number - 1]).kind != "f":
-        return reading
-    told = reading.unit.casefold() in ("db", "decibel", "decibels")
-    if told or is_decibel(look(file, number), (*reading.nodata, *rule.linear_nodata)):
+    if decibels:
         return replace(reading, unit="dB")
     return replace(
         reading,

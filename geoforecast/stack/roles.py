@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 from geoforecast.errors import InputError, SceneError, did_you_mean
 from geoforecast.settings import StackSettings
@@ -12,7 +14,9 @@ from geoforecast.stack.masks import mask_choice
 from geoforecast.stack.names import file_bands, natural
 from geoforecast.stack.pairing import FoundMasks, find_masks, pair_masks
 from geoforecast.stack.scenes import Problems, SceneFile
-from geoforecast.stack.sensors import Sensor
+from geoforecast.stack.sensors import ROLE_WORDS, Sensor
+
+log = logging.getLogger(__name__)
 
 
 def assign_roles(
@@ -50,12 +54,46 @@ def assign_roles(
             "All files are masks; there is no data to stack.",
             remedy="Add the data files, or name the mask with --mask.",
         )
-    names = _band_names(data, common, masks)
+    names = _by_meaning(data, _band_names(data, common, masks), sensor)
     flags = _flags(data, names, sensor)
     bands = _choose_bands(data, names, masks, settings, problems, flags)
     pair_masks(files, data, masks, problems)
     problems.settle(len(files))
     return bands, masks.text
+
+
+def _by_meaning(
+    data: Sequence[SceneFile], names: dict[str, dict[int, str]], sensor: Sensor | None
+) -> dict[str, dict[int, str]]:
+    """The names, or what bands measure if one name means different things in different files.
+
+    B4 is near infrared on Landsat 7 and red on Landsat 8; a folder of both has bands red and nir.
+    """
+    if sensor is None:
+        return names
+    meanings: dict[str, set[str]] = defaultdict(set)
+    for file in data:
+        for name in names[file.key].values():
+            band = sensor.band(name, file.key)
+            meanings[name].add(ROLE_WORDS.get(band.role, name) if band else name)
+    unclear = sorted(name for name, found in meanings.items() if len(found) > 1)
+    if not unclear:
+        return names
+    result: dict[str, dict[int, str]] = {}
+    for file in data:
+        result[file.key] = {
+            number: ROLE_WORDS.get(band.role, name) if band else name
+            for number, name in names[file.key].items()
+            for band in (sensor.band(name, file.key),)
+        }
+        if len(result[file.key]) == 1:  # what tells this file apart is its band
+            file.parts = replace(file.parts, label=next(iter(result[file.key].values())))
+    log.warning(
+        "%s is not the same band in all files (%s); bands are named by what they measure.",
+        unclear[0],
+        ", ".join(sorted(meanings[unclear[0]])),
+    )
+    return result
 
 
 def _flags(

@@ -493,6 +493,42 @@ def test_the_offset_is_never_told_by_date(sentinel2):
 # Through the stack
 
 
+def two_landsats(folder: Path, write_tif: Callable[..., Path]) -> None:
+    """Bands 3 to 5 of Landsat 7 and 8, eight days; each holds 10000 times its role's number."""
+    numbers = {"LE07": {3: 1, 4: 2, 5: 3}, "LC08": {4: 1, 5: 2, 6: 3}}  # red, nir, swir1
+    for month in range(1, 9):
+        platform = ("LE07", "LC08")[month % 2]
+        name = f"{platform}_L2SP_044034_2020{month:02}10_20201101_02_T1"
+        for band, number in numbers[platform].items():
+            pixels = np.full((20, 20), 10000 * number, np.uint16)
+            write_tif(folder / name / f"{name}_SR_B{band}.TIF", pixels)
+
+
+def test_bands_that_platforms_number_differently_are_named_by_meaning(tmp_path, write_tif, caplog):
+    two_landsats(tmp_path / "in", write_tif)
+    project = Project(tmp_path / "project")
+    with caplog.at_level(logging.WARNING):
+        stack_scenes(project, [tmp_path / "in"], StackSettings(), SplitSettings(), jobs=1)
+    assert "B4 is not the same band in all files (nir, red)" in caplog.text
+    cube = open_cube(project.cube_path)
+    assert sorted(cube.bands) == ["nir", "red", "swir1"]
+    values, valid = cube.read(0, 8, Tile(0, 20, 0, 20))
+    assert valid.all()
+    for place, name in enumerate(cube.bands):
+        number = {"red": 1, "nir": 2, "swir1": 3}[name]
+        np.testing.assert_allclose(values[:, place], 2.75e-5 * 10000 * number - 0.2, atol=1e-6)
+
+
+def test_a_name_that_tells_several_bands_is_none_of_them():
+    sensor = sensors()["sentinel2-l2a"]
+    assert sensor.band("L30_B04", "x.tif").name == "B04"
+    assert sensor.band("B04_B08_ratio", "x.tif") is None
+    assert sensor.band("aid0001", "in/S2_B04_2020.tif").name == "B04"
+    assert sensor.band("aid0001", "in/S2_B04_B08_2020.tif") is None
+    assert sensor.band("red", "x.tif").name == "B04"
+    assert sensors()["landsat-c1"].band("nir", "LE07_L1TP_x_B4.tif").patterns == ("B?4",)
+
+
 def test_a_folder_of_mixed_baselines_becomes_one_cube(tmp_path, write_tif):
     """Eight days before and after 04.00: the same ground has the same value."""
     rng = np.random.default_rng(5)

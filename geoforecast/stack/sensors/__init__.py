@@ -19,9 +19,11 @@ from geoforecast.errors import SettingsError, did_you_mean
 from geoforecast.settings import StackSettings
 from geoforecast.stack.mask_kinds import profiles
 from geoforecast.stack.scenes import SceneFile
-from geoforecast.stack.sensors.sensor import Sensor, SensorBand, sensor_from
+from geoforecast.stack.sensors.parsing import sensor_from
+from geoforecast.stack.sensors.sensor import ROLE_WORDS, Sensor, SensorBand
 
 __all__ = [
+    "ROLE_WORDS",
     "Sensor",
     "SensorBand",
     "SensorChoice",

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoforecast.errors import SceneError
-from geoforecast.raster.geotiff import glimpse
+from geoforecast.raster.geotiff import Header, glimpse
 from geoforecast.stack.scenes import SceneFile
 from geoforecast.stack.sensors.sensor import OffsetRule, Sensor, compiled, tags_of
 from geoforecast.system import granted_cpus
@@ -127,6 +127,38 @@ def is_decibel(sample: NDArray[Any], nodata: Sequence[float]) -> bool:
     """Whether pixels of backscatter are decibels: linear power is practically never negative."""
     valid = sample[np.isfinite(sample.astype(np.float64)) & ~np.isin(sample, nodata)]
     return bool(valid.size and np.mean(valid < 0) > 0.5)
+
+
+def decibel_states(scenes: Sequence[SceneFile], sensor: Sensor) -> dict[tuple[str, str], bool]:
+    """Whether floating-point backscatter is in decibels, by its unit or else by its pixels.
+
+    Returns:
+        (file key, band) -> decibels or not, of the bands that the sensor's rule is for.
+    """
+    rule = sensor.decibel_rule
+    if rule is None:
+        return {}
+    parts = []
+    for file in scenes:
+        for name, number in file.bands.items():
+            band = sensor.band(name, file.key)
+            header = file.header
+            if band is None or header is None or band.name not in rule.bands:
+                continue
+            if np.dtype(header.dtypes[number - 1]).kind == "f":
+                parts.append((file, header, name, number))
+
+    def state(part: tuple[SceneFile, Header, str, int]) -> bool:
+        file, header, _, number = part
+        if (header.units[number - 1] or header.tags.get("units", "")).casefold() == "db":
+            return True
+        own = header.nodata[number - 1]
+        nodata = rule.linear_nodata if own is None else (own, *rule.linear_nodata)
+        return is_decibel(look(file, number), nodata)
+
+    with ThreadPoolExecutor(granted_cpus()) as pool:
+        found = pool.map(state, parts)
+        return {(p[0].key, p[2]): told for p, told in zip(parts, found, strict=True)}
 
 
 def look(file: SceneFile, number: int) -> NDArray[Any]:
