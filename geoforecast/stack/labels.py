@@ -110,7 +110,8 @@ def _same_place(places: tuple[Bounds, ...]) -> NDArray[np.bool_]:
     near: NDArray[np.bool_] = shared >= SAME_PLACE * np.minimum(area[:, None], area)
     # What cannot be placed may lie anywhere; then spelling and labels decide as ever.
     unknown = ~np.isfinite(boxes).all(axis=1)
-    return near | unknown[:, None] | unknown
+    near |= unknown[:, None] | unknown
+    return near
 
 
 def _degrees(place: Bounds) -> tuple[float, float, float, float]:

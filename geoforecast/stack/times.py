@@ -35,8 +35,9 @@ def settle_dates(files: list[SceneFile], regex: str, problems: Problems, jobs: i
         file.span = date_span(file.path.stem, file.time) if file.time is not None else None
     others = [f for f in files if f.told is None or f.told.time is None]
     choice = _found_dates(others, regex, problems, jobs) if others else None
-    for file, time, span in zip(others, *_times(choice), strict=True):
-        file.time, file.span = time, span
+    if choice is not None:
+        for file, time, span in zip(others, choice.times, choice.spans, strict=True):
+            file.time, file.span = time, span
     dated = sum(file.time is not None for file in files)
     if files and dated == 0:
         raise DateError(
@@ -53,10 +54,6 @@ def settle_dates(files: list[SceneFile], regex: str, problems: Problems, jobs: i
     told = f"Dates: given for {len(given)} of {len(files)} files."
     texts = ([told] if given else []) + ([choice.text] if choice else [])
     return DateChoice(" ".join(texts), tuple(f.time for f in files), tuple(f.span for f in files))
-
-
-def _times(choice: DateChoice | None) -> tuple[Sequence[np.datetime64 | None], ...]:
-    return (choice.times, choice.spans) if choice else ((), ())
 
 
 def _found_dates(files: list[SceneFile], regex: str, problems: Problems, jobs: int) -> DateChoice:
