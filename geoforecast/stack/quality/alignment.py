@@ -259,13 +259,11 @@ def _part_shape(window: tuple[int, int]) -> tuple[int, int]:
 
 def _look(step: Complex, reference: Complex, part: tuple[int, int]) -> _Look:
     """Correlate each part of the reference with the step around it."""
-    from scipy.fft import fft2, ifft2, next_fast_len
-
     height, width = part
     both = np.isfinite(step) & np.isfinite(reference)
     template = np.where(both, reference, 0)
     padded = np.pad(np.where(np.isfinite(step), step, 0), HALO_PX)
-    size = [next_fast_len(n + 2 * HALO_PX) for n in part]
+    size, axes = [n + 2 * HALO_PX for n in part], (-2, -1)
     corners = [
         (row, col)
         for row in range(0, step.shape[0] - height + 1, height)
@@ -278,9 +276,9 @@ def _look(step: Complex, reference: Complex, part: tuple[int, int]) -> _Look:
     same = np.where(both, step, 0)
     own = np.stack([same[r : r + height, c : c + width] for r, c in corners])
     # The template stands at the patch's corner, so displacement 0 comes out at HALO_PX.
-    spectra = np.conj(fft2(cut, size)) * fft2(wide, size)
+    spectra = np.conj(np.fft.fft2(cut, size, axes)) * np.fft.fft2(wide, size, axes)
     reach = 2 * HALO_PX + 1
-    surfaces = ifft2(spectra).real[:, :reach, :reach]
+    surfaces = np.fft.ifft2(spectra).real[:, :reach, :reach]
     return _Look(spectra, surfaces, (np.abs(cut) ** 2).sum((1, 2)), (np.abs(own) ** 2).sum((1, 2)))
 
 

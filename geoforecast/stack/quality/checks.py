@@ -166,13 +166,12 @@ def _class_outliers(
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     judged = np.flatnonzero(enough & (counts.sum(axis=1) >= FEWEST_PIXELS))
     off = np.full(len(times), np.nan)
-    for place, step in enumerate(judged):
-        others = _neighbours(judged, place)
-        if len(others) >= FEWEST_NEIGHBOURS:
-            off[step] = np.abs(shares[step] - np.median(shares[others], axis=0)).sum() / 2
+    if len(judged) > FEWEST_NEIGHBOURS:
+        others = np.median(shares[judged][_neighbours(len(judged))], axis=1)
+        off[judged] = np.abs(shares[judged] - others).sum(axis=1) / 2
     usual = float(np.nanmedian(off)) if np.isfinite(off).any() else 0.0
     return [
-        Outlier(step, band, f"{100 * off[step]:.0f} % of its pixels are in other classes than usual")
+        Outlier(step, band, f"{100 * off[step]:.0f} % of its pixels changed class")
         for step, _ in _beyond(off - usual, CLASS_SHARE)
         if off[step] > usual
     ]
@@ -203,42 +202,57 @@ def _median_rows(values: NDArray[np.floating], enough: Flags) -> Double:
 def _departures(level: Double, times: NDArray[np.datetime64]) -> Double:
     """(time,) how far each level lies from what its neighbours and its season suggest."""
     judged = np.flatnonzero(np.isfinite(level))
-    days = times.astype("datetime64[s]").astype(np.int64) / 86400
     result = np.full(len(level), np.nan)
-    seasonal = judged.size > 0 and days[judged[-1]] - days[judged[0]] >= SEASON_YEARS * YEAR_DAYS
-    for place, step in enumerate(judged):
-        others = _neighbours(judged, place)
-        if len(others) < FEWEST_NEIGHBOURS:
-            continue
-        guesses = [float(np.median(level[others]))]
-        guesses.append(_line(days[others] - days[step], level[others]))
-        if seasonal:
-            away = np.abs(days[judged] - days[step])
-            phase = np.abs((away + YEAR_DAYS / 2) % YEAR_DAYS - YEAR_DAYS / 2)
-            same = judged[(away > YEAR_DAYS / 2) & (phase <= SEASON_DAYS)]
-            if len(same) >= FEWEST_IN_SEASON:
-                guesses.append(float(np.median(level[same])))
-        result[step] = min((level[step] - guess for guess in guesses), key=abs)
+    if len(judged) <= FEWEST_NEIGHBOURS:
+        return result
+    days = (times.astype("datetime64[s]").astype(np.int64) / 86400)[judged]
+    level = level[judged]
+    around = _neighbours(len(judged))
+    guesses = [
+        np.median(level[around], axis=1),
+        _lines(days[around] - days[:, None], level[around]),
+    ]
+    if days[-1] - days[0] >= SEASON_YEARS * YEAR_DAYS:
+        guesses.append(_season(days, level))
+    off = level - np.array(guesses)
+    nearest = np.nanargmin(np.abs(off), axis=0)
+    result[judged] = off[nearest, np.arange(len(level))]
     return result
 
 
-def _neighbours(judged: NDArray[np.int64], place: int) -> NDArray[np.int64]:
-    """The steps nearest in order, SIDE_STEPS before and after or more on one side at an end."""
-    wanted = 2 * SIDE_STEPS + 1
-    first = min(max(0, place - SIDE_STEPS), max(0, len(judged) - wanted))
-    around = judged[first : first + wanted]
-    return around[around != judged[place]]
+def _neighbours(number: int) -> NDArray[np.int64]:
+    """(step, neighbour) SIDE_STEPS before and after each of so many steps, or more of those on
+    one side at an end."""
+    size = min(2 * SIDE_STEPS + 1, number)
+    own = np.arange(number)
+    first = np.clip(own - SIDE_STEPS, 0, number - size)
+    around = first[:, None] + np.arange(size)
+    return around[around != own[:, None]].reshape(number, size - 1)
 
 
-def _line(days: Double, level: Double) -> float:
-    """Where a robust line through the neighbours stands at day 0.
+def _lines(days: Double, level: Double) -> Double:
+    """Where robust lines through each row's neighbours stand at day 0.
 
+    Args:
+        days, level: (step, neighbour).
     Source:
         Sen (1968), Journal of the American Statistical Association 63, 1379.
     """
-    i, j = np.triu_indices(len(days), 1)
-    slope = np.median((level[j] - level[i]) / (days[j] - days[i]))
-    return float(np.median(level - slope * days))
+    i, j = np.triu_indices(days.shape[1], 1)
+    slopes = np.median((level[:, j] - level[:, i]) / (days[:, j] - days[:, i]), axis=1)
+    return np.asarray(np.median(level - slopes[:, None] * days, axis=1))
+
+
+def _season(days: Double, level: Double) -> Double:
+    """Median level of the same season in other years; NaN where too few are known."""
+    result = np.full(len(days), np.nan)
+    for step, day in enumerate(days):
+        away = np.abs(days - day)
+        phase = np.abs((away + YEAR_DAYS / 2) % YEAR_DAYS - YEAR_DAYS / 2)
+        same = level[(away > YEAR_DAYS / 2) & (phase <= SEASON_DAYS)]
+        if same.size >= FEWEST_IN_SEASON:
+            result[step] = np.median(same)
+    return result
 
 
 def _beyond(off: Double, least: float) -> list[tuple[int, float]]:

@@ -121,9 +121,11 @@ class TimeAxis:
         return float(round(min(14.0, max(0.8, 0.8 * wide)), 2))
 
     def ticks(self) -> tuple[Tick, ...]:
-        """Round times, at most MOST_TICKS."""
-        days = (self.end - self.start) / 86400
-        unit, count, _ = next((step for step in _STEPS if days / step[2] <= MOST_TICKS), _STEPS[-1])
+        """Round times, about MOST_TICKS at most, and no finer than the steps."""
+        days, gap = (self.end - self.start) / 86400, self.gap / 86400
+        unit, count, _ = next(
+            (s for s in _STEPS if s[2] >= 0.9 * gap and days / s[2] <= MOST_TICKS), _STEPS[-1]
+        )
         first, last = (
             np.datetime64(int(edge), "s").astype(f"datetime64[{unit}]").astype(int)
             for edge in (self.start, self.end)
@@ -135,7 +137,8 @@ class TimeAxis:
             time = np.datetime64(number, unit).astype("datetime64[s]")
             x = float(self.places(np.array(time.astype(np.int64), np.float64)))
             if LEFT <= x <= RIGHT:
-                found.append((str(time)[_SHOWN[unit]], x))
+                midnight = unit in "mh" and time == time.astype("datetime64[D]")
+                found.append((str(time)[_SHOWN["D" if midnight else unit]], x))
         return tuple(found)
 
     def columns(self) -> NDArray[np.int64]:

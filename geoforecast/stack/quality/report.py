@@ -26,7 +26,7 @@ from geoforecast.stack.quality.survey import MAX_THUMBNAILS, Survey, evenly, sur
 
 FORMAT = 1
 REPORT, NUMBERS = "report.html", "quality.json"
-PACKAGES = ("numpy", "scipy", "rasterio", "zarr")
+PACKAGES = ("numpy", "rasterio", "zarr")
 # What keeps the report below 3 MB however long the series is; quality.json has everything.
 MAX_ROWS = 1000
 MAX_BANDS = 16
