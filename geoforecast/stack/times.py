@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-
-import numpy as np
 
 from geoforecast.errors import DateError, SceneError
 from geoforecast.raster.geotiff import Header, read_header
