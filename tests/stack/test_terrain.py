@@ -55,11 +55,21 @@ def plane(grid: Grid, east: float, north: float, true_north: bool = True) -> np.
         ("EPSG:32633", Affine(30, 0, 800000, 0, -30, 8000000)),  # far off, north leans by 7 deg
         ("EPSG:3857", Affine(60, 0, 1.2e6, 0, -60, 8.4e6)),  # 60 N: a metre there is half a one
         ("EPSG:4326", Affine(0.0005, 0, 10, 0, -0.0003, 61)),
-        ("EPSG:4326", Affine(0.0005, 0, 179.993, 0, 0.0003, -61)),  # antimeridian, south-up
+        ("EPSG:4326", Affine(0.0005, 0, 179.993, 0, 0.0003, -61)),  # south-up
+        ("EPSG:3832", Affine(60, 0, 3339074.72, 0, -60, 4e6)),  # node at 180 E
         ("+proj=sinu +R=6371007.181", Affine(463.3, 0, -3.6e6, 0, -463.3, 5.1e6)),  # rows lean
         ("EPSG:32633", UTM @ Affine.rotation(25)),
     ],
-    ids=["utm", "utm-edge", "mercator", "degrees", "antimeridian", "sinusoidal", "rotated"],
+    ids=[
+        "utm",
+        "utm-edge",
+        "mercator",
+        "degrees",
+        "south-up",
+        "antimeridian",
+        "sinusoidal",
+        "rotated",
+    ],
 )
 @pytest.mark.parametrize(("east", "north"), [(0.3, 0.0), (0.0, -0.2), (-0.1, 0.25)])
 def test_a_plane_has_its_slope_and_faces_its_fall(crs, transform, east, north) -> None:
@@ -73,6 +83,17 @@ def test_a_plane_has_its_slope_and_faces_its_fall(crs, transform, east, north) -
     np.testing.assert_allclose(layers[0], slope, atol=tolerance)
     turn = (layers[1] - aspect + 180) % 360 - 180
     assert np.abs(turn).max() < 4 * tolerance
+
+
+def test_degrees_are_as_long_as_their_latitude_makes_them() -> None:
+    """Two degrees a pixel from 71 to 31 north: the same rise is twice as steep at 60 as at 0."""
+    grid = grid_of("EPSG:4326", Affine(2.0, 0, 10, 0, -2.0, 71), (20, 10))
+    z = np.broadcast_to(1e4 * np.arange(12), (22, 12))
+    layers, _ = computed(z, grid)
+    latitude = 70 - 2 * np.arange(20.0)
+    _, _, metres = Geod(ellps="WGS84").inv(np.zeros(20), latitude, np.full(20, 0.1), latitude)
+    expected = np.degrees(np.arctan(1e4 / (20 * metres)))
+    np.testing.assert_allclose(layers[0], np.broadcast_to(expected[:, None], (20, 10)), rtol=1e-4)
 
 
 def test_known_directions() -> None:
