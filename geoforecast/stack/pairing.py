@@ -195,4 +195,4 @@ def _mask_band(header: Header, profile: MaskProfile) -> int:
     """The band of a mask file that is the mask; the first unless a name says otherwise."""
     names = file_bands(header)[0]
     told = (number for number, name in names.items() if profile.recognises(name, told=True))
-    return next(told, 1)
+    return next(told, min(names))  # a file whose bands are dates is seen as one of them

@@ -196,3 +196,14 @@ def test_without_the_option_nothing_changes(tiny_folder):
     files, choice = settled(tiny_folder, "")
     assert len(files) == 12
     assert choice.text.startswith("Dates: YYYYMMDD in the file name")
+
+
+def test_masks_whose_bands_are_dates_go_with_the_band_of_their_date(write_tif, tmp_path):
+    write_tif(tmp_path / "in" / "x_ndvi.tif", deep())
+    write_tif(tmp_path / "in" / "x_CLM.tif", deep(3, np.uint8))
+    files, _ = settled(tmp_path / "in", "2001-01-01/1M")
+    assign_roles(files, StackSettings(), Problems(False))
+    data = [file for file in files if file.role == "data"]
+    assert [(file.bands, file.mask.key, file.mask.band) for file in data] == [
+        ({"ndvi": number}, f"in/x_CLM.tif#{number}", number) for number in (1, 2, 3)
+    ]
