@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,10 @@ MAX_BLOCK_BYTES = 2**27
 MAX_RATIO = 100_000
 MAX_EMPTY_RATIO = 5000
 UNCHECKED_BYTES = 2**28
+# Farther out than any map in any unit of length; and beyond poles and turns in degrees or
+# gons, half a global pixel more included.
+FARTHEST = 1e12
+FARTHEST_DEGREES = (1000.0, 110.0)
 
 
 def check_name(path: Path) -> None:
@@ -97,10 +100,18 @@ def check_transform(dataset: DatasetReader, path: Path) -> None:
             "world file does, gdal_translate IN OUT takes it in.",
         )
     corners = [transform @ (c, r) for c in (0, dataset.width) for r in (0, dataset.height)]
-    finite = all(math.isfinite(value) for point in corners for value in point)
-    if not finite or not abs(transform.determinant) > 0:
+    far = max(abs(x) for x, _ in corners), max(abs(y) for _, y in corners)
+    # Comparisons with NaN are False, whichever way round they are put.
+    if not (max(far) < FARTHEST and sum(far) < FARTHEST and abs(transform.determinant) > 0):
         numbers = ", ".join(f"{value:g}" for value in transform.to_gdal())
         raise SceneError(
             f"{shown(path)} has a geotransform that places no pixel: {numbers}.",
             remedy="Correct it: gdal_edit.py -a_ullr LEFT TOP RIGHT BOTTOM FILE.",
+        )
+    most = FARTHEST_DEGREES
+    if (far[0] > most[0] or far[1] > most[1]) and dataset.crs and dataset.crs.is_geographic:
+        raise SceneError(
+            f"{shown(path)} says that its coordinates are degrees, but they go to "
+            f"{far[0]:.10g} east and {far[1]:.10g} north.",
+            remedy="Say what they are: gdal_edit.py -a_srs EPSG:n FILE.",
         )

@@ -8,7 +8,6 @@ sees a file only after `layout` has compared its blocks with its size, it opens 
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import os
 import warnings
@@ -33,8 +32,6 @@ from geoforecast.raster.grid import Grid, Tile
 from geoforecast.raster.layout import FETCH_AGAIN, Layout, read_layout, shown
 from geoforecast.raster.sidecars import refuse_sidecars
 from geoforecast.system import gdal_cache_mib
-
-log = logging.getLogger(__name__)
 
 GDAL_OPTIONS: dict[str, Any] = {
     "GDAL_NUM_THREADS": "1",
@@ -188,22 +185,13 @@ def _header_of(dataset: rasterio.io.DatasetReader, path: Path, layout: Layout) -
         offsets=tuple(float(value) for value in dataset.offsets),
         descriptions=tuple(text or "" for text in dataset.descriptions),
         units=tuple(text or "" for text in dataset.units),
-        tags=_tags(dataset),
+        tags=dict(dataset.tags()),
         alpha=alpha[0] if alpha else 0,
         own_mask=own_mask,
         block=tuple(dataset.block_shapes[0]),
         stamp=layout.stamp,
         pages=layout.pages,
     )
-
-
-def _tags(dataset: rasterio.io.DatasetReader) -> dict[str, str]:
-    """Dataset tags; none where one of them is no UTF-8, which rasterio cannot pass over."""
-    try:
-        return dict(dataset.tags())
-    except UnicodeDecodeError:
-        log.debug("%s has tags that are no UTF-8; they are left out.", dataset.name)
-        return {}
 
 
 def read_pixels(

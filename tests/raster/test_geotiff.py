@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,13 +15,14 @@ from geoforecast.errors import SceneError
 from geoforecast.raster.geotiff import (
     CogWriter,
     Header,
+    glimpse,
     not_nodata,
     open_geotiff,
     read_dataset_mask,
     read_header,
     read_pixels,
 )
-from geoforecast.raster.grid import Grid
+from geoforecast.raster.grid import Grid, Tile
 
 
 def test_header_tells_all_that_the_file_says(write_tif, tmp_path):
@@ -135,6 +137,123 @@ def test_control_points_alone_are_refused(tmp_path):
         read_header(path)
 
 
+def test_a_file_that_changes_meanwhile_is_refused(write_tif, tmp_path):
+    path = write_tif(tmp_path / "a.tif", np.ones((4, 5), np.uint8))
+    header = read_header(path)
+    with (
+        pytest.raises(SceneError, match="changed while it was being read"),
+        open_geotiff(path, header),
+    ):
+        write_tif(path, np.full((40, 50), 2, np.uint8))
+    with (
+        pytest.raises(SceneError, match="changed while it was being read"),
+        open_geotiff(path, header),
+    ):
+        pytest.fail("it is another file")
+    path.unlink()
+    with (
+        pytest.raises(SceneError, match="vanished while it was being read"),
+        open_geotiff(path, header),
+    ):
+        pytest.fail("there is no file")
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize(
+    ("transform", "crs", "message"),
+    [
+        (Affine.identity(), "EPSG:32633", "has no geotransform"),
+        (Affine(math.nan, 0, 5, 0, -10, 5), "EPSG:32633", "places no pixel"),
+        (Affine(10, 0, 1e13, 0, -10, 5), "EPSG:32633", "places no pixel"),
+        (Affine(10, 0, 5e5, 0, -10, 52e5), "EPSG:4326", "coordinates are degrees, but they go"),
+    ],
+)
+def test_pixels_without_a_place_are_refused(write_tif, tmp_path, transform, crs, message):
+    values = np.ones((4, 5), np.uint8)
+    path = write_tif(tmp_path / "a.tif", values, transform=transform, crs=crs)
+    with pytest.raises(SceneError, match=message) as caught:
+        read_header(path)
+    assert caught.value.remedy
+
+
+def test_a_global_grid_of_cells_on_the_poles_is_fine(write_tif, tmp_path):
+    grid = Affine(0.25, 0, -0.125, 0, -0.25, 90.125)
+    path = write_tif(
+        tmp_path / "a.tif", np.ones((721, 1440), np.uint8), transform=grid, crs="EPSG:4326"
+    )
+    assert read_header(path).grid.transform == grid
+
+
+def test_blocks_too_large_to_hold_are_refused(write_tif, tmp_path):
+    values = np.zeros((20, 30), np.float32)
+    creation = {"tiled": True, "compress": "zstd", "SPARSE_OK": True}
+    path = write_tif(tmp_path / "a.tif", values, blockxsize=8192, blockysize=8192, **creation)
+    with pytest.raises(SceneError, match="blocks of 8192 x 8192 pixels, 256 MiB each"):
+        read_header(path)
+    several = np.zeros((3, 20, 30), np.float32)  # interleaved, so that all come together
+    path = write_tif(
+        path, several, blockxsize=4096, blockysize=4096, interleave="pixel", **creation
+    )
+    with pytest.raises(SceneError, match="192 MiB each"):
+        read_header(path)
+    path = write_tif(path, several, blockxsize=4096, blockysize=4096, interleave="band", **creation)
+    assert read_header(path).block == (4096, 4096)
+
+
+def test_a_tiny_file_that_declares_much_is_refused(tmp_path):
+    path = tmp_path / "a.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", height=300_000, width=300_000, count=1, dtype="float32",
+        crs="EPSG:32633", transform=Affine(10, 0, 5e5, 0, -10, 52e5), tiled=True,
+        blockxsize=4096, blockysize=4096, SPARSE_OK=True, BIGTIFF="YES",
+    ):  # fmt: skip
+        pass
+    with pytest.raises(SceneError, match=r"\(335.3 GiB\) in a file of \d+ bytes with 0 blocks"):
+        read_header(path)
+
+
+def test_a_relative_name_is_no_gdal_prefix(write_tif, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_tif(tmp_path / "a.tif", np.ones((2, 2), np.uint8))
+    write_tif(tmp_path / "GTIFF_DIR:1:a.tif", np.full((2, 2), 7, np.uint8))
+    with open_geotiff(Path("GTIFF_DIR:1:a.tif")) as dataset:
+        assert read_pixels(dataset, [1], Tile(0, 2, 0, 2)).min() == 7
+
+
+def test_the_shell_does_not_move_pixels(write_tif, tmp_path, monkeypatch):
+    path = write_tif(tmp_path / "a.tif", np.ones((2, 2), np.uint8), AREA_OR_POINT="Point")
+    with rasterio.open(path, "r+") as dataset:
+        dataset.update_tags(AREA_OR_POINT="Point")
+    plain = read_header(path).grid.transform
+    monkeypatch.setenv("GTIFF_POINT_GEO_IGNORE", "YES")
+    assert read_header(path).grid.transform == plain
+
+
+def test_tags_in_another_encoding_do_not_cost_the_file(write_tif, tmp_path):
+    path = write_tif(
+        tmp_path / "a.tif", np.ones((2, 2), np.uint8), tags={"TIFFTAG_ARTIST": "abcdefgh"}
+    )
+    path.write_bytes(path.read_bytes().replace(b"abcdefgh", b"Andr\xe9 \xb0C"))
+    assert "TIFFTAG_ARTIST" not in read_header(path).tags
+
+
+def test_glimpse_of_a_raster_of_very_many_blocks(tmp_path):
+    path = tmp_path / "a.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", height=2_000_000, width=2, count=1, dtype="uint8",
+        crs="EPSG:32633", transform=Affine(10, 0, 5e5, 0, -10, 52e5), blockysize=1,
+        SPARSE_OK=True, nodata=3,
+    ):  # fmt: skip
+        pass
+    assert set(glimpse(path, 1)) == {3}
+
+
+def test_glimpse_reads_blocks_spread_over_the_raster(write_tif, tmp_path):
+    values = np.repeat(np.arange(16, dtype=np.uint8), 64)[:, None] * np.ones((1, 64), np.uint8)
+    path = write_tif(tmp_path / "a.tif", values, tiled=True, blockxsize=64, blockysize=64)
+    assert np.unique(glimpse(path, 1)).tolist() == [3, 6, 9, 12]
+
+
 def test_every_hostile_file_gives_a_header_or_a_scene_error(real_data):
     paths = sorted(real_data("_hostile").glob("*.tif*"))
     assert len(paths) == 55
@@ -143,11 +262,10 @@ def test_every_hostile_file_gives_a_header_or_a_scene_error(real_data):
         try:
             assert isinstance(read_header(path), Header)
         except SceneError as error:
-            refused[path.name] = error.what
-            assert error.remedy
-            assert path.name in error.what
+            refused[path.name] = error
     assert {"many_blocks_truncated.tif", "huge4GB.tif", "byte_truncated.tif"} <= refused.keys()
     assert len(refused) == 22
+    assert all(error.remedy and name in error.what for name, error in refused.items())
 
 
 def test_cog_survives_the_round_trip(tmp_path):
