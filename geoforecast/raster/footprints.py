@@ -85,7 +85,7 @@ def footprints_extent(
 @numba.njit(nogil=True, cache=True)
 def _points_extent(x: Floats, y: Floats, height: int, width: int) -> tuple[int, int, int, int]:
     """(row0, row1, col0, col1) of the two by two pixels around the points in the image."""
-    row0, row1, col0, col1 = height, 0, width, 0
+    row0, row1, col0, col1 = height, -1, width, -1
     for i in range(x.shape[0]):
         for j in range(x.shape[1]):
             if -0.5 <= x[i, j] < width - 0.5 and -0.5 <= y[i, j] < height - 0.5:

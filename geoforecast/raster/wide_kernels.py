@@ -78,14 +78,14 @@ def cubic(
             done = 0
             for run in range(runs):
                 done += _along_run(
-                    *(flat[b], clear[b], np.uint64(w), starts[run], stops[run], bases[run]),
-                    *(across, down, totals, scale[b], offset[b], out, seen),
-                )
+                    flat[b], clear[b], np.uint64(w), starts[run], stops[run], bases[run],
+                    across, down, totals, scale[b], offset[b], out, seen,
+                )  # fmt: skip
             if done < wide:
                 _elsewhere(
-                    *(raw[b], mask, nodata[b], scale[b], offset[b]),
-                    *(row0, col0, height, width, x[i], y[i], across, down, out, seen),
-                )
+                    raw[b], mask, nodata[b], scale[b], offset[b], row0, col0, height, width,
+                    x[i], y[i], across, down, out, seen,
+                )  # fmt: skip
 
 
 @numba.njit(nogil=True, cache=True)

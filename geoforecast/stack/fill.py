@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from geoforecast.errors import SettingsError
 from geoforecast.settings import StackSettings
+from geoforecast.stack.whittaker import PENALTIES, roughness, second_differences, smooth
 
 METHODS = ("linear", "harmonic", "whittaker")
 DAY_SECONDS = 86400.0
@@ -25,12 +26,7 @@ YEAR_SECONDS = 365.2425 * DAY_SECONDS
 # enough to hold terms that a short record cannot tell apart.
 RIDGE = 1e-4
 OBSERVATIONS_A_TERM = 2
-# Penalties that Whittaker's smoother chooses among, for steps of the median length.
-PENALTIES = 10.0 ** np.arange(-2, 6)
 MIN_WHITTAKER = 5
-# Steps shorter than this part of the median step count as this long: two looks within
-# minutes in a series of weeks would otherwise outweigh all others.
-SHORTEST_STEP = 0.01
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -109,21 +105,6 @@ def harmonic_terms(seconds: NDArray[np.int64]) -> Floats:
         periods.append(DAY_SECONDS)
     turns = [2 * np.pi * ((seconds / period) % 1.0) for period in periods]
     return np.stack([wave(turn) for turn in turns for wave in (np.cos, np.sin)], axis=1)
-
-
-def second_differences(seconds: NDArray[np.int64]) -> Floats:
-    """Weights of three neighbours in a second difference; 1, -2, 1 for equal steps.
-
-    Args:
-        seconds: (time,) increasing.
-    Returns:
-        (time - 2, 3), for steps in units of the median step.
-    """
-    steps = np.diff(seconds).astype(np.float64)
-    steps = np.maximum(steps / np.median(steps), SHORTEST_STEP)
-    before, after = steps[:-1], steps[1:]
-    left, right = 2 / (before * (before + after)), 2 / (after * (before + after))
-    return np.stack([left, -(left + right), right], axis=1)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -253,83 +234,12 @@ def _fill_whittaker(
     rows: Floats, penalties: Floats, values: NDArray[np.float32], filled: Bools
 ) -> None:
     depth, height, width = values.shape
-    series, known, fit = np.empty(depth), np.empty(depth, np.bool_), np.empty(depth)
-    best = np.empty(depth)
-    roughness = _roughness(rows, depth)
-    work = np.empty((3, depth))
+    series, known = np.empty(depth), np.empty(depth, np.bool_)
+    fit, diagonals = np.empty(depth), roughness(rows, depth)
     for i in range(height):
         for j in range(width):
             n, first, last = _observed(values, i, j, series, known)
             if n < MIN_WHITTAKER or n == last - first + 1:
                 continue
-            mean = 0.0
-            for t in range(depth):
-                mean += series[t] / n if known[t] else 0.0
-            least = np.inf
-            for penalty in penalties:
-                score = _smooth(roughness, penalty, series, known, n, mean, work, fit)
-                if score < least:
-                    least = score
-                    best[:] = fit
-            if least < np.inf:
-                _write(best, known, first, last, i, j, values, filled)
-
-
-@numba.njit(nogil=True, cache=True)
-def _roughness(rows: Floats, depth: int) -> Floats:
-    """(3, time) diagonals of D'D: the main one, the first and the second above it."""
-    bands = np.zeros((3, depth))
-    for r in range(rows.shape[0]):
-        for a in range(3):
-            for b in range(a, 3):
-                bands[b - a, r + a] += rows[r, a] * rows[r, b]
-    return bands
-
-
-@numba.njit(nogil=True, cache=True)
-def _smooth(
-    roughness: Floats, penalty: float, series: Floats, known: Bools, n: int, mean: float,
-    work: Floats, fit: Floats,
-) -> float:  # fmt: skip
-    """Solve (W + penalty D'D) fit = W series; its generalised cross-validation score.
-
-    ``work`` holds the LDL' factors of the five diagonals: pivots, and the two diagonals of
-    L below them.
-    """
-    depth = series.size
-    pivot, low1, low2 = work[0], work[1], work[2]
-    for t in range(depth):
-        pivot[t] = penalty * roughness[0, t] + (1.0 if known[t] else 0.0)
-        low1[t] = penalty * roughness[1, t]
-        low2[t] = penalty * roughness[2, t]
-        fit[t] = series[t] - mean if known[t] else 0.0
-        if t > 0:
-            pivot[t] -= low1[t - 1] * low1[t - 1] * pivot[t - 1]
-            low1[t] -= low1[t - 1] * low2[t - 1] * pivot[t - 1]
-            fit[t] -= low1[t - 1] * fit[t - 1]
-        if t > 1:
-            pivot[t] -= low2[t - 2] * low2[t - 2] * pivot[t - 2]
-            fit[t] -= low2[t - 2] * fit[t - 2]
-        if pivot[t] <= 0.0:
-            return np.inf
-        low1[t] /= pivot[t]
-        low2[t] /= pivot[t]
-    trace, misfit = 0.0, 0.0
-    # Of the inverse, one step later: on the diagonal, beside it, and on it two steps later.
-    here, beside, below = 0.0, 0.0, 0.0
-    next_fit, after_fit = 0.0, 0.0
-    for t in range(depth - 1, -1, -1):
-        one = low1[t] if t + 1 < depth else 0.0
-        two = low2[t] if t + 2 < depth else 0.0
-        far = -one * beside - two * below
-        beside_new = -one * here - two * beside
-        here_new = 1.0 / pivot[t] - one * beside_new - two * far
-        here, beside, below = here_new, beside_new, here
-        fit[t] = fit[t] / pivot[t] - one * next_fit - two * after_fit
-        next_fit, after_fit = fit[t], next_fit
-        if known[t]:
-            trace += here
-            misfit += (series[t] - mean - fit[t]) ** 2
-        fit[t] += mean
-    free = n - trace
-    return n * misfit / (free * free) if free > 1e-9 * n else np.inf
+            if smooth(diagonals, penalties, series, known, fit):
+                _write(fit, known, first, last, i, j, values, filled)

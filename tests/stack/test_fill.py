@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.sparse import diags_array, eye_array
-from scipy.sparse.linalg import spsolve
 from sklearn.linear_model import Ridge
 
 from geoforecast.errors import SettingsError
 from geoforecast.settings import StackSettings
 from geoforecast.stack import fill as module
-from geoforecast.stack.fill import METHODS, PENALTIES, check_fill, fill
+from geoforecast.stack.fill import METHODS, check_fill, fill
+from geoforecast.stack.whittaker import PENALTIES, roughness, second_differences, smooth
 
 DAY = np.timedelta64(86400, "s")
 
@@ -114,56 +113,29 @@ def test_harmonic_leaves_what_it_cannot_fit():
     assert not filled[:, 0, 1:].any()
 
 
-def whittaker(axis, series, ok):
-    """The fit by sparse matrices, its penalty by cross-validation with the full inverse."""
-    count = len(axis)
-    first = diags_array([-np.ones(count - 1), np.ones(count - 1)], offsets=[0, 1],
-                        shape=(count - 1, count))  # fmt: skip
-    h = np.diff(axis) / np.median(np.diff(axis))
-    slopes = diags_array(1 / h) @ first
-    change = diags_array([-np.ones(count - 2), np.ones(count - 2)], offsets=[0, 1],
-                         shape=(count - 2, count - 1))  # fmt: skip
-    second = diags_array(2 / (h[:-1] + h[1:])) @ change @ slopes
-    weight = diags_array(ok.astype(float))
-    best, least = None, np.inf
-    for penalty in PENALTIES:
-        system = (weight + penalty * (second.T @ second)).tocsc()
-        fit = spsolve(system, np.where(ok, series, 0.0))
-        hat = spsolve(system, eye_array(count, format="csc")).toarray()
-        n = ok.sum()
-        misfit = ((series - fit)[ok] ** 2).sum()
-        score = n * misfit / (n - np.diag(hat)[ok].sum()) ** 2
-        if score < least:
-            best, least = fit, score
-    return best
-
-
-@pytest.mark.filterwarnings("ignore::scipy.sparse.SparseEfficiencyWarning")
-@pytest.mark.parametrize("jitter", [0.0, 0.7])
-@pytest.mark.parametrize("noise", [0.001, 0.1])
-def test_whittaker_equals_sparse_matrices(jitter, noise):
-    times = steps(50, jitter=jitter)
-    values, valid = gappy(times, shape=(2, 3), noise=noise)
+def test_whittaker_is_the_smooth_series_in_the_gaps():
+    times = steps(50, jitter=0.7)
+    values, valid = gappy(times, noise=0.1)
     result, filled = fill(values, valid, times, "whittaker")
-    axis = seconds_of(times).astype(float)
+    diagonals = roughness(second_differences(seconds_of(times)), len(times))
+    fit = np.empty(len(times))
     for i, j in np.ndindex(values.shape[1:]):
         ok, gap = valid[:, i, j], filled[:, i, j]
-        expected = whittaker(axis, values[:, i, j].astype(float), ok)
-        np.testing.assert_allclose(
-            result[gap, i, j], clipped(expected[gap], values[ok, i, j]), atol=2e-6
-        )
+        assert smooth(diagonals, PENALTIES, values[:, i, j].astype(float), ok, fit)
+        expected = clipped(fit[gap], values[ok, i, j])
+        np.testing.assert_allclose(result[gap, i, j], expected, rtol=1e-6)
     assert (filled == between(valid)).all()
 
 
-def test_second_differences_of_equal_steps_are_eilers():
-    assert module.second_differences(np.arange(5) * 777).tolist() == [[1, -2, 1]] * 3
-    # A parabola has the second derivative 2 whatever the steps.
-    x = np.array([0, 1, 3, 4, 8, 9])
-    rows = module.second_differences(x)
-    unit = np.median(np.diff(x))
-    curve = (x / unit) ** 2
-    for k, row in enumerate(rows):
-        assert row @ curve[k : k + 3] == pytest.approx(2)
+def test_whittaker_leaves_pixels_of_fewer_than_five_observations():
+    times = steps(20)
+    values, _ = gappy(times, share=0.0)
+    valid = np.zeros(values.shape, bool)
+    valid[:10:2, 0, 0] = True
+    valid[:8:2, 0, 1] = True
+    _, filled = fill(np.where(valid, values, np.nan), valid, times, "whittaker")
+    assert filled[:, 0, 0].sum() == 4
+    assert not filled[:, 0, 1:].any()
 
 
 def test_whittaker_bears_looks_within_a_second():
