@@ -7,7 +7,7 @@ files that differ by a tile do not: headers decide, not spelling.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -86,13 +86,19 @@ def _telling_here(
         return telling
     near = _same_place(tuple(unique))
     numbers = {place: number for number, place in enumerate(unique)}
+    files = np.zeros(len(unique), np.int64)
+    holding: dict[str, Counter[int]] = defaultdict(Counter)  # token -> files at each place
+    for parts, place in members:
+        if place is not None:
+            files[numbers[place]] += 1
+            for token in telling.intersection(parts):
+                holding[token][numbers[place]] += 1
     found = set()
-    for token in telling:
-        has, lacks = np.zeros((2, len(unique)), bool)
-        for parts, place in members:
-            if place is not None:
-                (has if token in parts else lacks)[numbers[place]] = True
-        if (near[has][:, lacks]).any():
+    for token, counts in holding.items():
+        places = list(counts)
+        lacking = files.copy()
+        lacking[places] -= list(counts.values())
+        if near[places][:, lacking > 0].any():
             found.add(token)
     return found
 
