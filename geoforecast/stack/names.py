@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -77,8 +77,10 @@ def split_names(
     full = ["_".join(t for t in parts if t in telling) for parts in wanted]
     short = ["_".join(_without_resolution(t.split("_"))) for t in full]
     # B04_10m is B04, unless there is a B04_20m as well.
-    several = {s for s in short if len({f for f, g in zip(full, short, strict=True) if g == s}) > 1}
-    labels = [f if s in several or not s else s for f, s in zip(full, short, strict=True)]
+    longer: dict[str, set[str]] = defaultdict(set)
+    for f, s in zip(full, short, strict=True):
+        longer[s].add(f)
+    labels = [f if not s or len(longer[s]) > 1 else s for f, s in zip(full, short, strict=True)]
     parts = [
         NameParts(label, frozenset(t) - telling) for label, t in zip(labels, tokens, strict=True)
     ]

@@ -219,6 +219,23 @@ def test_steps_that_grow_are_no_units():
     assert find_odd(looks_of([np.full(400, 2.0**step) for step in range(14)])) == []
 
 
+def test_a_uniform_day_among_uneven_ones_is_no_unit():
+    # Each quantile would be like those of other files at 10000 times, but not all at once.
+    fields = [np.full(400, level) for level in np.geomspace(1, 30, 12)]
+    fields.append(np.geomspace(1e-4, 30e-4, 400))
+    assert find_odd(looks_of(fields)) == []
+    fields[-1] = np.full(400, 5e-4)
+    assert [odd.power for odd in find_odd(looks_of(fields))] == [4]
+
+
+def test_magnitudes_without_a_gap_are_one_unit_whatever_the_type():
+    fields = [np.full(400, 10.0**level) for level in np.arange(0, 2, 0.2)]
+    low, high = looks_of(fields[:5]), looks_of(fields[5:], ("int16", 1.0, 0.0))
+    assert find_odd([*low, *high]) == []
+    far = looks_of([field * 10**0.5 for field in fields[5:]], ("int16", 1.0, 0.0))
+    assert [odd.power for odd in find_odd([*low, *far])] in ([1], [-1], [2], [-2])
+
+
 def test_three_units_in_one_folder():
     rng = np.random.default_rng(6)
     fields = [
