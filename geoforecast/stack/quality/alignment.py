@@ -212,7 +212,7 @@ def _median_of_others(ordered: Float, count: NDArray[np.int64], scene: Float) ->
         here = np.take_along_axis(ordered, k[None], 0)[0]
         after = np.take_along_axis(ordered, np.minimum(k + 1, len(ordered) - 1)[None], 0)[0]
         # Without the scene, all from its own place on move down by one.
-        return np.where(seen & (here >= scene), after, here)
+        return np.asarray(np.where(seen & (here >= scene), after, here), np.float32)
 
     middle = (pick((left - 1) // 2) + pick(left // 2)) / 2
     return np.where(left > 0, middle, np.float32(np.nan)).astype(np.float32)
@@ -276,9 +276,10 @@ def _look(step: Complex, reference: Complex, part: tuple[int, int]) -> _Look:
     same = np.where(both, step, 0)
     own = np.stack([same[r : r + height, c : c + width] for r, c in corners])
     # The template stands at the patch's corner, so displacement 0 comes out at HALO_PX.
-    spectra = np.conj(np.fft.fft2(cut, size, axes)) * np.fft.fft2(wide, size, axes)
+    product = np.conj(np.fft.fft2(cut, size, axes)) * np.fft.fft2(wide, size, axes)
+    spectra = np.asarray(product, np.complex64)  # no copy: only the types say complex128
     reach = 2 * HALO_PX + 1
-    surfaces = np.fft.ifft2(spectra).real[:, :reach, :reach]
+    surfaces = np.asarray(np.fft.ifft2(spectra).real[:, :reach, :reach], np.float32)
     return _Look(spectra, surfaces, (np.abs(cut) ** 2).sum((1, 2)), (np.abs(own) ** 2).sum((1, 2)))
 
 

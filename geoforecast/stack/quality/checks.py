@@ -185,7 +185,7 @@ def _over_time(sample: NDArray[np.float32]) -> NDArray[np.float32]:
     def at(place: NDArray[np.int64]) -> NDArray[np.float32]:
         return np.take_along_axis(ordered, np.maximum(place, 0)[..., None], -1)[..., 0]
 
-    return (at((count - 1) // 2) + at(count // 2)) / 2
+    return np.asarray((at((count - 1) // 2) + at(count // 2)) / 2, np.float32)
 
 
 def _median_rows(values: NDArray[np.floating], enough: Flags) -> Double:
@@ -227,7 +227,7 @@ def _neighbours(number: int) -> NDArray[np.int64]:
     own = np.arange(number)
     first = np.clip(own - SIDE_STEPS, 0, number - size)
     around = first[:, None] + np.arange(size)
-    return around[around != own[:, None]].reshape(number, size - 1)
+    return np.asarray(around[around != own[:, None]].reshape(number, size - 1))
 
 
 def _lines(days: Double, level: Double) -> Double:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -134,7 +135,7 @@ class TimeAxis:
         numbers = [n for n in range(first, last + 1) if (n + origin) % count == 0]
         found = []
         for number in numbers:
-            time = np.datetime64(number, unit).astype("datetime64[s]")
+            time = np.array(number).astype(f"datetime64[{unit}]").astype("datetime64[s]")
             x = float(self.places(np.array(time.astype(np.int64), np.float64)))
             if LEFT <= x <= RIGHT:
                 midnight = unit in "mh" and time == time.astype("datetime64[D]")
@@ -278,7 +279,7 @@ def draw_shifts(shifts: Sequence[tuple[str, float, float]], standard: float, rms
         standard, rms: pixels.
     """
     farthest = max((max(abs(dy), abs(dx)) for _, dy, dx in shifts), default=0.0)
-    limit = max(1.0, np.ceil(farthest * 2) / 2)
+    limit = max(1.0, math.ceil(farthest * 2) / 2)
     unit = (SCATTER / 2 - SCATTER_PAD) / limit
     middle = SCATTER / 2
 

@@ -211,8 +211,9 @@ def _flags(
 ) -> dict[int, list[str]]:
     """Step -> what is wrong with it."""
     flags: dict[int, list[str]] = defaultdict(list)
-    for step in np.flatnonzero(fraction.sum(axis=1) == 0):
-        flags[int(step)].append("no valid pixel" if cube.observed[step] else "no scene")
+    for empty in np.flatnonzero(fraction.sum(axis=1) == 0):
+        step = int(empty)
+        flags[step].append("no valid pixel" if cube.observed[step] else "no scene")
     for item in outliers:
         flags[item.step].append(f"outlier: {cube.bands[item.band]}: {item.text}")
     for group in duplicates:
