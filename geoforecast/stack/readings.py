@@ -7,6 +7,7 @@ numbers are physical already, unless the sensor says that it means them too.
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Sequence
@@ -20,8 +21,10 @@ from geoforecast.settings import StackSettings
 from geoforecast.stack.conversions import CONVERSIONS, Floats, apply_conversion
 from geoforecast.stack.scenes import SceneFile
 from geoforecast.stack.sensors import Sensor, SensorBand
-from geoforecast.stack.sensors.evidence import decibel_states, settle_offsets
-from geoforecast.stack.sensors.sensor import DecibelRule, PrivateTags, compiled, tags_of
+from geoforecast.stack.sensors.evidence import NO_OFFSETS, Offsets, decibel_states, settle_offsets
+from geoforecast.stack.sensors.sensor import DecibelRule, OffsetRule, PrivateTags, compiled, tags_of
+
+log = logging.getLogger(__name__)
 
 __all__ = ["CONVERSIONS", "Reading", "convert", "settle_readings", "unit_of"]
 
@@ -83,7 +86,9 @@ class _Known:
 
     Attributes:
         sensor: or None.
-        added: file key -> number to add to raw numbers of the bands that hold an offset.
+        offsets: what is added to raw numbers of some bands.
+        shifted: some band's reading depends on these.
+        doubted: files whose tags and pixels contradict each other about it.
         decibels: (file key, band) -> whether backscatter is in decibels.
         unknown: bands that the sensor does not know.
         physical: bands whose sensor scale is not applied, as they are floating point.
@@ -91,7 +96,9 @@ class _Known:
     """
 
     sensor: Sensor | None
-    added: dict[str, float] = field(default_factory=dict)
+    offsets: Offsets = NO_OFFSETS
+    shifted: bool = False
+    doubted: set[str] = field(default_factory=set)
     decibels: dict[tuple[str, str], bool] = field(default_factory=dict)
     unknown: set[str] = field(default_factory=set)
     physical: set[str] = field(default_factory=set)
@@ -111,19 +118,34 @@ def settle_readings(
         Sentences for people, or "".
     """
     known = _Known(sensor)
-    offset_text = ""
     if sensor is not None:
         known.decibels = decibel_states(scenes, sensor)
-    if sensor is not None and settings.offset is None:
-        offsets = settle_offsets(scenes, sensor)
-        known.added, offset_text = offsets.raw, offsets.text
+        if settings.offset is None:
+            known.offsets = settle_offsets(scenes, sensor)
     for file in scenes:
+        file.sensor = sensor.name if sensor else ""
         for band, number in file.bands.items():
             reading = _reading(file, band, number, settings, known)
             file.readings[band] = reading
             if sensor is not None:
                 known.formulas.setdefault(_formula(reading), set()).add(band)
-    return " ".join(filter(None, [_text(known), offset_text]))
+    _warn(known)
+    offsets = known.offsets.text if known.shifted else ""
+    return " ".join(filter(None, [_text(known), offsets]))
+
+
+def _warn(known: _Known) -> None:
+    if known.shifted and known.offsets.doubt:
+        log.warning("%s", known.offsets.doubt)
+    if known.doubted:
+        first = min(known.doubted)
+        log.warning(
+            "The tags of %d files, such as %s, contradict their pixels about an offset (the "
+            "pixels show that it is %s); the tags hold. Say how it is with --scale and --offset.",
+            len(known.doubted),
+            first,
+            known.offsets.seen[first],
+        )
 
 
 def unit_of(band: str, scenes: Sequence[SceneFile]) -> str:
@@ -156,14 +178,24 @@ def _reading(
         if floats and (spec.scale != 1 or spec.offset != 0):
             known.physical.add(band)
         rule = known.sensor.offset_rule
-        if rule is not None and spec.name in rule.bands and not floats and not tags.scaled:
-            added = known.added.get(file.key, 0.0)
+        if rule is not None and spec.name in rule.bands and not floats:
+            if not tags.scaled:
+                added = known.offsets.raw.get(file.key, 0.0)
+                known.shifted = True
+            elif _contradict(tags, rule, known.offsets.seen.get(file.key, "")):
+                known.doubted.add(file.key)
     chosen = _optional(reading, settings)
     changed = (chosen.scale, chosen.offset) != (reading.scale, reading.offset)
     if changed and not chosen.conversion:  # the sensor's unit is that of its own scale
         chosen = replace(chosen, unit=tags.unit)
     chosen = replace(chosen, offset=chosen.offset + added * chosen.scale)
     return _shortest(chosen, np.dtype(header.dtypes[number - 1]))
+
+
+def _contradict(tags: _Tags, rule: OffsetRule, seen: str) -> bool:
+    """Whether tags take out an offset that is gone, or leave in one that is held."""
+    taken_out = math.isclose(tags.offset, rule.raw * tags.scale, rel_tol=1e-3)
+    return (seen == "gone" and taken_out) or (seen == "held" and tags.offset == 0)
 
 
 def _optional(reading: Reading, settings: StackSettings) -> Reading:

@@ -153,6 +153,14 @@ def test_private_tags(scene):
     assert read(broken, radar).scale == 1
 
 
+def test_what_is_converted_already_is_not_converted_again(scene):
+    rain = sensors()["radar-rain"]
+    dbz = read(scene(band="x", dtype="float32", units="dBZ"), rain)
+    assert (dbz.conversion, dbz.unit) == ("dbz-to-rain:200,1.6,0", "mm/h")
+    rate = read(scene(band="x", dtype="float32", units="mm/h"), rain)
+    assert (rate.conversion, rate.unit) == ("", "mm/h")
+
+
 def test_backscatter_is_decibels_or_power_by_its_pixels(scene):
     rng = np.random.default_rng(1)
     power = rng.gamma(4, 0.03, (64, 64)).astype(np.float32)

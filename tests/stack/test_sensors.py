@@ -263,6 +263,7 @@ def test_a_file_of_the_users_own(tmp_path, scene):
     file = scene("in/mine_20230101.tif", np.ones((4, 4), np.int16), "b")
     settle_readings([file], StackSettings(), sensor)
     assert (file.readings["b"].scale, file.readings["b"].offset) == (0.5, 1.0)
+    assert file.sensor == "mine"
 
 
 @pytest.mark.parametrize(
@@ -442,7 +443,8 @@ def sentinel2(scene: MakeScene) -> Callable[..., list[SceneFile]]:
 
 def offsets(files: list[SceneFile]) -> list[float]:
     text = settle_readings(files, StackSettings(), sensors()["sentinel2-l2a"])
-    assert "Offset: " in text
+    scaled = files[0].header is not None and files[0].header.scales[0] != 1
+    assert ("Offset: " in text) != scaled  # where tags hold, nothing is added
     return [round(file.readings[band].offset, 6) for file in files for band in file.bands]
 
 
@@ -481,6 +483,36 @@ def test_an_unknown_baseline_is_told_by_pixels_or_said_aloud(sentinel2, caplog):
     caplog.clear()
     # Where all that can be told is told alike, one hand prepared them all.
     assert offsets([*held, *bright]) == [-0.1] * 4
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("added", "told", "doubt"), [(0, -0.1, True), (1000, 0, True), (0, 0, False)]
+)
+def test_tags_that_contradict_the_pixels_hold_and_are_said(scene, caplog, added, told, doubt):
+    """Some archives took the offset out and left it in the metadata."""
+    rng = np.random.default_rng(2)
+    name = "S2A_MSIL2A_20230614T100031_N0509_R122_T33UWP_20230614T120000"
+    files = [
+        scene(
+            f"{name}/{band}.tif",
+            surface(rng, 0.01, 0.3, added).reshape(100, 100),
+            band,
+            scale=1e-4,
+            offset=told,
+        )
+        for band in ("B04", "B02")
+    ]
+    with caplog.at_level(logging.WARNING):
+        assert offsets(files) == [told, told]
+    assert ("contradict their pixels" in caplog.text) == doubt
+
+
+def test_floating_point_raises_no_doubt_about_an_offset(scene, caplog):
+    file = scene("S2A_33UWP_20230614_0_L2A/B04.tif", np.full((20, 20), 0.2, np.float32), "B04")
+    with caplog.at_level(logging.WARNING):
+        text = settle_readings([file], StackSettings(), sensors()["sentinel2-l2a"])
+    assert "Offset" not in text
     assert caplog.text == ""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +17,6 @@ from geoforecast.raster.geotiff import Header, glimpse
 from geoforecast.stack.scenes import SceneFile
 from geoforecast.stack.sensors.sensor import OffsetRule, Sensor, compiled, tags_of
 from geoforecast.system import granted_cpus
-
-log = logging.getLogger(__name__)
 
 # An offset of 1000 puts a reflectance of 0 at 1000. Raw numbers under 800 would be reflectances
 # under -0.02: rare, whatever the ground. Without the offset they are under 0.08, which is what
@@ -47,11 +44,18 @@ class Offsets:
 
     Attributes:
         raw: file key -> number; 0 for those that hold no offset.
+        seen: file key -> what its pixels alone say: "held", "gone" or "unclear".
         text: a sentence for people.
+        doubt: a warning, or "".
     """
 
     raw: dict[str, float]
+    seen: dict[str, str]
     text: str
+    doubt: str
+
+
+NO_OFFSETS = Offsets({}, {}, "", "")
 
 
 def settle_offsets(scenes: Sequence[SceneFile], sensor: Sensor) -> Offsets:
@@ -63,13 +67,14 @@ def settle_offsets(scenes: Sequence[SceneFile], sensor: Sensor) -> Offsets:
     """
     rule = sensor.offset_rule
     if rule is None or not scenes:
-        return Offsets({}, "")
+        return NO_OFFSETS
     groups: dict[tuple[object, int | None], list[SceneFile]] = defaultdict(list)
     for file in scenes:
         groups[file.time, version_of(file, rule)].append(file)
     late = {g: f for g, f in groups.items() if g[1] is not None and g[1] >= rule.minimum}
     unknown = {g: f for g, f in groups.items() if g[1] is None}
     held = dict.fromkeys(groups, False)
+    seen: dict[str, str] = {}
     counts: Counter[str] = Counter()
     counts["older"] = len(groups) - len(late) - len(unknown)
     for members, usual in ((late, True), (unknown, False)):
@@ -77,12 +82,13 @@ def settle_offsets(scenes: Sequence[SceneFile], sensor: Sensor) -> Offsets:
         clear = {state for state in states.values() if state != "unclear"}
         for group in members:
             state = states[group]
+            seen |= {file.key: state for file in members[group]}
             if state == "unclear" and len(clear) == 1:
                 state = next(iter(clear))  # one hand prepared them all
             held[group] = usual if state == "unclear" else state == "held"
             counts[("late" if usual else "unknown") + " " + state] += 1
     raw = {f.key: rule.raw if held[g] else 0.0 for g, files in groups.items() for f in files}
-    return Offsets(raw, _offset_text(rule, counts, len(groups)))
+    return Offsets(raw, seen, _offset_text(rule, counts), _doubt(rule, counts, len(groups)))
 
 
 def version_of(file: SceneFile, rule: OffsetRule) -> int | None:
@@ -190,7 +196,7 @@ def _group_state(files: Sequence[SceneFile], sensor: Sensor, rule: OffsetRule) -
     return offset_state([look(file, number) for _, _, number, file in chosen], rule.raw)
 
 
-def _offset_text(rule: OffsetRule, counts: Counter[str], total: int) -> str:
+def _offset_text(rule: OffsetRule, counts: Counter[str]) -> str:
     version = f"{rule.minimum / 100:05.2f}"
     lines = [
         ("older", f"processed before {version}, no offset"),
@@ -204,14 +210,15 @@ def _offset_text(rule: OffsetRule, counts: Counter[str], total: int) -> str:
     merged: Counter[str] = Counter()
     for key, text in lines:
         merged[text] += counts[key]
-    if counts["unknown unclear"]:
-        log.warning(
-            "At %d of %d times the processing baseline is unknown and the pixels do not tell "
-            "whether an offset of %g is in them; they are left as they are. Keep the product's "
-            "folder names, or give --scale and --offset.",
-            counts["unknown unclear"],
-            total,
-            -rule.raw,
-        )
     told = [f"{count} times {text}" for text, count in merged.items() if count]
     return f"Offset: {'; '.join(told)}."
+
+
+def _doubt(rule: OffsetRule, counts: Counter[str], total: int) -> str:
+    if not counts["unknown unclear"]:
+        return ""
+    return (
+        f"At {counts['unknown unclear']} of {total} times the processing baseline is unknown and "
+        f"the pixels do not tell whether an offset of {-rule.raw:g} is in them; they are left as "
+        "they are. Keep the product's folder names, or give --scale and --offset."
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -88,8 +89,8 @@ def _band_from(table: Table, name: str = "") -> SensorBand:
         scale=scale,
         offset=table.number("offset", 0.0) or 0.0,
         nodata=table.numbers("nodata", ()),
-        low=table.number("low", None),
-        high=table.number("high", None),
+        low=_bound(table, "low"),
+        high=_bound(table, "high"),
         floats=table.flag("floats", False),
         conversion=_conversion(table),
         resampling=resampling,
@@ -99,6 +100,12 @@ def _band_from(table: Table, name: str = "") -> SensorBand:
     )
     table.finish()
     return band
+
+
+def _bound(table: Table, key: str) -> float | None:
+    """A bound; infinity, which takes back a default, is none."""
+    number = table.number(key, None)
+    return None if number is None or math.isinf(number) else number
 
 
 def _conversion(table: Table) -> str:
