@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import textwrap
 import tomllib
 from collections.abc import Callable
 from importlib import resources
@@ -296,6 +297,17 @@ def test_a_wrong_file_is_refused_with_its_key(tmp_path, old, new, message):
     assert str(path) in str(caught.value)
 
 
+def test_the_documented_file_is_accepted(tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "sensors.md").read_text(encoding="utf-8")
+    block = text.partition("## A file of your own")[2].partition("| key of a band")[0]
+    lines = [line for line in block.splitlines() if line.startswith("    ")]
+    path = tmp_path / "soil.toml"
+    path.write_text(textwrap.dedent("\n".join(lines)))
+    sensor = load_sensor(str(path))
+    assert [band.name for band in sensor.bands] == ["sm", "quality"]
+    assert sensor.recognises("in/soil_20230614.tif", None)
+
+
 def test_a_mask_profile_that_is_not_there(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text('title = "Mine"\nmask = "sclx"\n')
@@ -418,6 +430,8 @@ def test_one_band_or_a_few_pixels_never_prove_that_an_offset_is_there():
     # nodata and saturated pixels are no evidence
     frame = np.concatenate([band, np.zeros(20000, np.uint16), np.full(9000, 65535, np.uint16)])
     assert offset_state([frame, frame], -1000) == "held"
+    few = np.concatenate([band[:1000] - 900, np.full(90000, 65535, np.uint16)])
+    assert offset_state([few], -1000) == "gone"
 
 
 @pytest.fixture
