@@ -18,6 +18,8 @@ MAX_BLOCK_BYTES = 2**27
 MAX_RATIO = 100_000
 MAX_EMPTY_RATIO = 5000
 UNCHECKED_BYTES = 2**28
+# More days than forty years have.
+MOST_BANDS = 2**14
 # Farther out than any map in any unit of length; and beyond poles and turns in degrees or
 # gons, half a global pixel more included.
 FARTHEST = 1e12
@@ -64,15 +66,12 @@ def check_size(dataset: DatasetReader, path: Path, layout: Layout) -> None:
             f"{shown(path)} holds complex numbers ({complex_bands[0]}).",
             remedy="Convert it to amplitude, intensity or dB first.",
         )
-    rows, cols = dataset.block_shapes[0]
-    sizes = [np.dtype({"float16": "float32"}.get(name, name)).itemsize for name in dataset.dtypes]
-    together = sum(sizes) if dataset.interleaving == Interleaving.pixel else max(sizes)
-    if rows * cols * together > MAX_BLOCK_BYTES:
+    if dataset.count > MOST_BANDS:
         raise SceneError(
-            f"{shown(path)} has blocks of {cols} x {rows} pixels, {rows * cols * together >> 20} "
-            f"MiB each; {MAX_BLOCK_BYTES >> 20} MiB are the most.",
-            remedy="Write it in smaller blocks: gdal_translate -co TILED=YES IN OUT.",
+            f"{shown(path)} has {dataset.count} bands; {MOST_BANDS} are the most.",
+            remedy="Split it: gdal_translate -b N IN OUT.",
         )
+    sizes = [np.dtype({"float16": "float32"}.get(name, name)).itemsize for name in dataset.dtypes]
     size = layout.stamp[0]
     declared = sum(sizes) * dataset.height * dataset.width
     ratio = MAX_RATIO if layout.stored else MAX_EMPTY_RATIO
@@ -81,6 +80,14 @@ def check_size(dataset: DatasetReader, path: Path, layout: Layout) -> None:
             f"{shown(path)} declares {dataset.width} x {dataset.height} pixels "
             f"({declared / 2**30:.1f} GiB) in a file of {size} bytes with {layout.stored} blocks.",
             remedy=FETCH_AGAIN,
+        )
+    rows, cols = dataset.block_shapes[0]
+    together = sum(sizes) if dataset.interleaving == Interleaving.pixel else max(sizes)
+    if rows * cols * together > MAX_BLOCK_BYTES:
+        raise SceneError(
+            f"{shown(path)} has blocks of {cols} x {rows} pixels, {rows * cols * together >> 20} "
+            f"MiB each; {MAX_BLOCK_BYTES >> 20} MiB are the most.",
+            remedy="Write it in smaller blocks: gdal_translate -co TILED=YES IN OUT.",
         )
 
 

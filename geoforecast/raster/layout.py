@@ -50,10 +50,10 @@ KINDS = (
 # that say where pixels lie.
 CODES = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
 (
-    SUBFILE_TYPE, WIDTH, HEIGHT, STRIP_OFFSETS, SAMPLES, ROWS_PER_STRIP, STRIP_LENGTHS,
+    SUBFILE_TYPE, WIDTH, HEIGHT, COMPRESSION, STRIP_OFFSETS, SAMPLES, ROWS_PER_STRIP, STRIP_LENGTHS,
     PLANAR, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_LENGTHS,
 ) = (
-    254, 256, 257, 273, 277, 278, 279, 284, 322, 323, 324, 325,
+    254, 256, 257, 259, 273, 277, 278, 279, 284, 322, 323, 324, 325,
 )  # fmt: skip
 GDAL_METADATA = 42112
 REDUCED, MASK = 1, 4
@@ -272,14 +272,17 @@ class _Reader:
             offsets = np.zeros(0, np.uint8)
         if len(offsets) < needed:
             self._refuse(f"needs {needed} blocks of pixels, but lists {len(offsets)}")
-        if lengths is None or len(lengths) < needed:
-            # Old files leave the lengths out, and libtiff works them out.
-            lengths = np.zeros(needed, np.uint8)
+        if lengths is None or len(lengths) < needed or not lengths.any():
+            # Old files leave the lengths of plain strips out, and libtiff works them out.
+            if offsets.any() and (tiled or self._one(tags, COMPRESSION, 1) != 1):
+                self._refuse("does not say how long its blocks of pixels are")
+            lengths = None
         return self._inside(offsets, lengths), needed
 
-    def _inside(self, offsets: NDArray[Any], lengths: NDArray[Any]) -> int:
+    def _inside(self, offsets: NDArray[Any], lengths: NDArray[Any] | None) -> int:
         """Refuse blocks that are not wholly in the file; return how many there are."""
-        starts, sizes = offsets.astype(np.uint64), lengths.astype(np.uint64)
+        starts = offsets.astype(np.uint64)
+        sizes = (starts > 0).astype(np.uint64) if lengths is None else lengths.astype(np.uint64)
         limit = np.uint64(self.size)
         # Sums cannot wrap round where each part is within the file.
         beyond = (starts > limit) | (sizes > limit) | (starts + sizes > limit)
@@ -291,14 +294,11 @@ class _Reader:
                 f"its end, the first, number {first}, ends at byte "
                 f"{int(starts[first]) + int(sizes[first])} of {self.size}"
             )
-        lost = (starts == 0) & (sizes > 0)
-        if not lost.any() and len(starts) > 1 and sizes.any():
-            lost = (starts > 0) & (sizes == 0)
+        lost = (starts > 0) != (sizes > 0)
         if lost.any():
-            self._refuse(
-                f"is damaged: block {np.flatnonzero(lost)[0]} has "
-                f"{'no place' if sizes[lost].any() else 'no length'}"
-            )
+            number = int(np.flatnonzero(lost)[0])
+            missing = "length" if starts[number] else "place"
+            self._refuse(f"is damaged: block {number} has no {missing}")
         return int(np.count_nonzero(starts))
 
     def _bytes(self, place: int, count: int, most: int = 0) -> bytes:
