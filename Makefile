@@ -16,11 +16,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := .venv-bench
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
-BENCHMARKS := $(filter-out benchmarks/real_series.py,$(wildcard benchmarks/*.py))
+BENCHMARKS := $(filter-out benchmarks/real_series.py benchmarks/hostile%,$(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env demo test test-slow test-all lint fix bench bench-stack real build clean
+.PHONY: help env demo test test-slow test-all lint fix bench bench-stack hostile real build clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ bench-stack: $(PEERS)/.ready  ## Run stack against its peers (DATES, EDGE, REPEA
 	$(BIN)/python benchmarks/stack/run.py --dates $(DATES) --edge $(EDGE) \
 	    --repeats $(REPEATS) --data $(DATA) --peer-python $(PEERS)/bin/python \
 	    $(if $(EVERY_WAY),--every-way)
+
+hostile: $(READY)  ## Stack every hostile file, and print what became of it
+	$(BIN)/python benchmarks/hostile.py --data $(DATA)
 
 real: $(READY)  ## Run the chain on the real series in DATA (default ../shared/data)
 	$(BIN)/python benchmarks/real_series.py --data $(DATA)

@@ -39,7 +39,9 @@ def set_value(path, tag: int, value: int, *, count: int | None = None) -> None:
 def set_array(path, tag: int, index: int, value: int) -> None:
     """One number of an array of SHORTs or LONGs."""
     content = bytearray(path.read_bytes())
-    kind, _, start = struct.unpack_from("<HII", content, place_of(content, tag) + 2)
+    kind, count, start = struct.unpack_from("<HII", content, place_of(content, tag) + 2)
+    if count == 1:
+        start = place_of(content, tag) + 8
     code, width = {3: ("H", 2), 4: ("I", 4)}[kind]
     struct.pack_into(f"<{code}", content, start + width * index, value)
     path.write_bytes(bytes(content))
@@ -96,6 +98,24 @@ def test_blocks_of_no_place_or_length_are_found(write_tif, tmp_path, tag, value,
     set_array(path, tag, 2, value)
     with pytest.raises(SceneError, match=message):
         read_layout(path)
+
+
+def test_blocks_without_lengths_are_read_only_if_plain_strips(write_tif, tmp_path):
+    """libtiff works those out, and takes all others for sparse: zeros."""
+    for number, creation in enumerate(({**TILES, "compress": "lzw"}, {"compress": "lzw"}, {})):
+        path = write_tif(tmp_path / f"{number}.tif", PIXELS, **creation)
+        with rasterio.open(path) as dataset:
+            high = dataset.block_shapes[0][0]
+        tag = layout.TILE_LENGTHS if "tiled" in creation else layout.STRIP_LENGTHS
+        for index in range(6 if "tiled" in creation else -(-30 // high)):
+            set_array(path, tag, index, 0)
+        if creation:
+            with pytest.raises(SceneError, match="does not say how long its blocks"):
+                read_layout(path)
+        else:
+            assert read_layout(path).stored > 0
+            with rasterio.open(path) as dataset:
+                np.testing.assert_array_equal(dataset.read(1), PIXELS)
 
 
 def test_blocks_that_are_not_listed_are_found(write_tif, tmp_path):
