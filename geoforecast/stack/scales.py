@@ -26,9 +26,10 @@ from geoforecast.settings import StackSettings
 from geoforecast.stack.readings import Reading
 from geoforecast.stack.scenes import Problems, SceneFile
 
-BLOCKS = 3  # sampled of each file and band
+BLOCKS = 3  # looked at besides the one in the middle, if that holds too little
 ENOUGH = 20  # usable numbers that are not 0, without which a file is not judged
-LARGEST = 2**20  # pixels of a block that are looked at
+PLENTY = 500  # such numbers, after which no further block is read
+LARGEST, MANY = 2**20, 2**15  # pixels of a block that are read, and of those looked at
 QUANTILES = (0.1, 0.5, 0.9)
 GAP = 0.5  # decades without any file that part the files of two units
 EVEN = 0.3  # decades by which the ratio of a file's high to low magnitudes may differ
@@ -214,30 +215,36 @@ def _look(file: SceneFile) -> list[tuple[str, Look]]:
     if header is None or not file.bands:
         return []
     numbers = sorted(set(file.bands.values()))
+    values: dict[str, list[NDArray[np.float64]]] = {band: [] for band in file.bands}
     try:
         with open_geotiff(file.path, header) as dataset:
-            tiles = _places(header.grid.shape, header.block)
-            parts = [read_pixels(dataset, numbers, tile) for tile in tiles]
+            for tile in _places(header.grid.shape, header.block):
+                pixels = read_pixels(dataset, numbers, tile)
+                for band, number in file.bands.items():
+                    raw = pixels[numbers.index(number)].ravel()
+                    thin = raw[:: max(1, raw.size // MANY)]
+                    values[band].append(_physical(thin, file.readings[band]))
+                if all(sum(map(np.count_nonzero, found)) >= PLENTY for found in values.values()):
+                    break
     except (SceneError, OSError):  # told when its pixels are read
         return []
     looks = []
     for band, number in file.bands.items():
         reading = file.readings[band]
-        raw = np.concatenate([part[numbers.index(number)].ravel() for part in parts])
         kind = (header.dtypes[number - 1], reading.scale, reading.offset)
-        if look := look_at(file, _physical(raw, reading), kind):
+        if look := look_at(file, np.concatenate(values[band]), kind):
             looks.append((band, look))
     return looks
 
 
 def _places(shape: tuple[int, int], block: tuple[int, int]) -> list[Tile]:
-    """A few blocks spread over a raster, or parts of them."""
+    """A few blocks spread over a raster, or parts of them; the one in the middle first."""
     high, wide = min(shape[0], block[0] * math.ceil(64 / block[0])), min(shape[1], block[1])
-    across = math.ceil(shape[1] / wide)
-    total = across * math.ceil(shape[0] / high)
-    chosen = np.unique(np.linspace(0, total - 1, BLOCKS + 2).round().astype(int)[1:-1])
+    down, across = math.ceil(shape[0] / high), math.ceil(shape[1] / wide)
+    spread = np.linspace(0, down * across - 1, BLOCKS + 2).round().astype(int)[1:-1].tolist()
+    middle = down // 2 * across + across // 2
     tiles = []
-    for row, col in (divmod(int(number), across) for number in chosen):
+    for row, col in (divmod(number, across) for number in dict.fromkeys([middle, *spread])):
         rows = min(high, max(1, LARGEST // wide))
         top, left = row * high, col * wide
         tiles.append(Tile(top, min(top + rows, shape[0]), left, min(left + wide, shape[1])))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from geoforecast.settings import StackSettings
 from geoforecast.stack.bandtimes import settle_times
 from geoforecast.stack.readings import Reading
 from geoforecast.stack.roles import assign_roles
-from geoforecast.stack.scales import find_odd, look_at, settle_scales
+from geoforecast.stack.scales import _looks, find_odd, look_at, settle_scales
 from geoforecast.stack.scenes import Problems, SceneFile, find_files
 
 
@@ -157,6 +158,35 @@ def test_nodata_is_no_magnitude(mixed):
         return values, {"nodata": -9999}
 
     assert judged(mixed(with_nodata))[2] == ""
+
+
+def test_a_look_leaves_out_what_is_not_usable(write_tif, tmp_path):
+    for name in ("2018-01-01.tif", "2018-02-01.tif"):
+        values = np.full((40, 40), 250, np.int16)
+        values[:, :14], values[:, 14:27] = -9999, 9999  # 13 columns each are left
+        write_tif(tmp_path / "in" / name, values, scale=0.01, nodata=-9999)
+    scenes, _, _ = judged(tmp_path / "in")
+    for low, high, typical in (
+        (None, 300, 2.5),
+        (300, None, 99.99),
+        (None, None, 99.99 / 2 + 1.25),
+    ):
+        for file in scenes:
+            file.readings = {
+                band: replace(reading, low=low, high=high)
+                for band, reading in file.readings.items()
+            }
+        assert [look.typical for _, look in _looks(scenes, 1)] == pytest.approx([typical] * 2)
+
+
+def test_where_the_middle_is_empty_other_blocks_are_looked_at(write_tif, tmp_path):
+    values = np.zeros((300, 300), np.int16)  # 5 x 5 blocks, of which no. 6, 12 and 18 are read
+    values[192:256, 192:256] = 7
+    options = {"tiled": True, "blockxsize": 64, "blockysize": 64}
+    for name in ("2018-01-01.tif", "2018-02-01.tif"):
+        write_tif(tmp_path / "in" / name, values, **options)
+    scenes, _, _ = judged(tmp_path / "in")
+    assert [look.levels[1] for _, look in _looks(scenes, 1)] == [np.log10(7)] * 2
 
 
 def test_kelvins_among_degrees_celsius(write_tif, tmp_path):
