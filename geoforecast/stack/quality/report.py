@@ -18,7 +18,7 @@ from geoforecast.figures.words import four_digits, step_length, time_label
 from geoforecast.project import Project, plain, replacing
 from geoforecast.raster.cube import Cube
 from geoforecast.stack.quality import drawing, png
-from geoforecast.stack.quality.alignment import STANDARD_PX
+from geoforecast.stack.quality.alignment import STANDARD_PX, UNJUDGED
 from geoforecast.stack.quality.look import MAX_STEPS
 from geoforecast.stack.quality.measure import GOOD, Quality, Row, StepQuality, judge
 from geoforecast.stack.quality.sheet import draw_coverage, draw_sheet, drawn_size
@@ -159,7 +159,7 @@ def _band_view(
 
 def _shift_chart(quality: Quality, labels: Sequence[str]) -> drawing.Scatter | None:
     shifts = [(labels[s.step], s.dy, s.dx) for s in quality.alignment.shifts if s.reliable]
-    if not shifts:
+    if not shifts or quality.alignment.verdict == UNJUDGED:
         return None
     return drawing.draw_shifts(shifts, STANDARD_PX, quality.alignment.rms_px)
 
@@ -219,8 +219,11 @@ def _read_rows(path: Path) -> list[Row]:
 
 
 def _number(value: float) -> str:
-    """Four significant digits with a true minus, or a dash."""
-    return "–" if np.isnan(value) else four_digits(value).replace("-", "−")
+    """Four significant digits, or all before the point, with a true minus; or a dash."""
+    if np.isnan(value):
+        return "–"
+    whole = 1e4 <= abs(value) < 1e9
+    return (f"{value:.0f}" if whole else four_digits(value)).replace("-", "−")
 
 
 def _share(value: float) -> str:

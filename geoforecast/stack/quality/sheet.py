@@ -18,7 +18,7 @@ from geoforecast.stack.derived import guess_roles
 from geoforecast.stack.quality import png
 from geoforecast.stack.quality.survey import Survey
 
-STRETCH = (2, 98)  # percentiles of all thumbnails together
+STRETCH = (2, 98)  # percentiles of a thumbnail's values
 THUMB, WIDE_THUMB = 96, 200  # drawn width in px; of rasters over twice as wide as high
 # Red, green and blue of a picture: natural colours, or near infrared, red and green.
 COMPOSITES = (("R", "G", "B"), ("N", "R", "G"))
@@ -68,7 +68,7 @@ def draw_sheet(cube: Cube, survey: Survey, colours: Sequence[Sequence[str]]) -> 
     elif triple is not None:
         uris = _composites(survey.thumbnails, triple, grid)
         names = ", ".join(cube.bands[band] for band in triple)
-        words = f"red, green, blue: {names}; each stretched over its percentiles 2 to 98"
+        words = f"red, green, blue: {names}; each stretched over what is usual in most steps"
     else:
         low, high = _limits([thumb[0] for thumb in survey.thumbnails.values()])
         uris = {
@@ -153,11 +153,14 @@ def _classes(
 
 
 def _limits(layers: Sequence[NDArray[np.float32]]) -> tuple[float, float]:
-    found = [layer[np.isfinite(layer)] for layer in layers]
-    values = np.concatenate(found) if found else np.empty(0)
-    if values.size == 0:
+    """Colour limits that hold most of the values of most of the steps: a few steps in another
+    unit must not turn all others black."""
+    known = [layer[np.isfinite(layer)] for layer in layers]
+    ends = np.array([np.percentile(values, STRETCH) for values in known if values.size])
+    if len(ends) == 0:
         return 0.0, 1.0
-    low, high = (float(v) for v in np.percentile(values, STRETCH))
-    if high <= low:
-        low, high = float(values.min()), float(values.max())
+    low = float(np.percentile(ends[:, 0], 10, method="lower"))
+    high = float(np.percentile(ends[:, 1], 90, method="higher"))
+    if high <= low:  # such as dry steps with a little rain
+        low, high = float(min(v.min() for v in known if v.size)), float(ends.max())
     return (low, high) if high > low else (low, low + 1.0)

@@ -281,6 +281,14 @@ def test_missing_scenes_are_told_from_masked_ones(values: np.ndarray, make_cube:
     assert "2 of 9 steps have no scene." in texts
 
 
+def test_numbers_are_written_for_people() -> None:
+    shown = [report._number(value) for value in (-0.25, 12345.6, -43210.0, 1e12, float("nan"))]
+    assert shown == ["−0.2500", "12346", "−43210", "1.000e+12", "–"]
+    assert [report._share(v) for v in (0, 0.001, 0.5, 0.999, 1)] == [
+        *("0 %", "<1 %", "50 %", ">99 %", "100 %")
+    ]
+
+
 def test_clipping_and_piles_are_named(values: np.ndarray, make_cube: MakeCube) -> None:
     values = np.minimum(values, 0.6)
     values[:, 1] = np.maximum(values[:, 1], 0.5)

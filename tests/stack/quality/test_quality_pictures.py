@@ -114,6 +114,14 @@ def test_thumbnails_share_one_stretch(make_cube: MakeCube) -> None:
     assert (last[:, 0, 3] > 0).tolist() == [True] * 5 + [False] * 5
 
 
+def test_one_step_in_another_unit_leaves_the_others_visible(make_cube: MakeCube) -> None:
+    values = np.random.default_rng(0).random((12, 1, 10, 10)).astype(np.float32)
+    values[4] *= 10_000
+    cube = make_cube(values)
+    shown = [seen(thumb.uri) for thumb in draw_sheet(cube, survey_cube(cube), [[]]).thumbnails]
+    assert all(len(np.unique(picture[..., 1])) > 40 for picture in shown[:4] + shown[5:])
+
+
 def test_colour_pictures_take_the_right_bands(make_cube: MakeCube) -> None:
     values = np.zeros((2, 3, 4, 4), np.float32)
     values[:, 0, 0] = 1.0  # red in the first row
