@@ -123,16 +123,18 @@ def test_memory_of_child_processes_counts(part) -> None:
         assert process.stdout is not None
         assert [process.stdout.readline() for _ in range(2)] == ["ready\n"] * 2
         members = measure.tree(process.pid)
-        resident = [measure.resident(member) for member in members]
+        held = [measure.memory(member) for member in members]
     assert len(members) == 3
-    assert 2**27 < sum(resident) < 2**28
-    assert measure.resident(process.pid) == 0  # it has ended
+    assert 2**27 < sum(now for now, _ in held) < 2**28
+    assert all(now <= highest for now, highest in held)
+    assert measure.memory(process.pid) == (0, 0)  # it has ended
 
 
 def test_a_failing_contender_keeps_its_code_and_its_words(part, tmp_path) -> None:
     code = "print('no such band'); raise SystemExit(3)"
     measured = part("measure").run_measured([sys.executable, "-c", code], tmp_path / "log")
     assert (measured.code, measured.output) == (3, "no such band\n")
+    assert measured.peak_mib < 64  # its own, not that of this process, which is larger
 
 
 def test_clouds_grow_in_a_square(part) -> None:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 EVERY_S = 0.05
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,8 @@ def run_measured(
         )
         sampler = threading.Thread(target=_sample, args=(process.pid, ended, peak))
         sampler.start()
-        # wait4 reaps the process and tells its own peak, which samples may miss.
+        # wait4 reaps the process and tells its processor time. Its ru_maxrss is of no use: it
+        # begins at the size of this process.
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -65,13 +65,14 @@ def run_measured(
         sampler.join()
     said = log.read_text(encoding="utf-8", errors="replace")[-1500:]
     cpu = usage.ru_utime + usage.ru_stime
-    peak_kib = max(peak[0] // 1024, usage.ru_maxrss)
-    return Measured(process.returncode, wall, peak_kib / 1024, cpu, said)
+    return Measured(process.returncode, wall, peak[0] / 2**20, cpu, said)
 
 
 def _sample(pid: int, ended: threading.Event, peak: list[int]) -> None:
     while not ended.is_set():
-        peak[0] = max(peak[0], sum(resident(member) for member in tree(pid)))
+        members = [memory(member) for member in tree(pid)]
+        together = sum(now for now, _ in members)
+        peak[0] = max(peak[0], together, *(highest for _, highest in members))
         ended.wait(EVERY_S)
 
 
@@ -99,9 +100,12 @@ def _parent(pid: int) -> int | None:
     return int(text.rpartition(")")[2].split()[1])
 
 
-def resident(pid: int) -> int:
-    """Bytes of resident memory of a process; 0 if it has ended."""
+def memory(pid: int) -> tuple[int, int]:
+    """Bytes of resident memory of a process, now and at its peak; 0 if it has ended."""
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * PAGE_BYTES
-    except (OSError, IndexError):
-        return 0
+        text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return 0, 0
+    lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    now, highest = (int(lines.get(key, "0").split()[0]) * 1024 for key in ("VmRSS", "VmHWM"))
+    return now, highest
