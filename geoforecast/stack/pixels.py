@@ -6,6 +6,7 @@ and any number of threads or processes.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -159,6 +160,10 @@ class _Crew:
         abreast = max(1, -(-jobs // max((len(unit.steps) for unit in units), default=1)))
         self.order = _abreast(units, abreast)
         self.room = threading.Semaphore(abreast + 1)
+        # Memory that is fresh for each unit costs as much as warping into it.
+        size = max((len(unit.steps) * math.prod(unit.tile.shape) for unit in units), default=0)
+        self.size = size * len(job.plan.bands)
+        self.buffers: list[Layer] = []
 
     def run(self) -> Outcome:
         try:
@@ -182,7 +187,11 @@ class _Crew:
     def _begin(self, unit: Unit, pool: ThreadPoolExecutor) -> None:
         if unit.lane not in self.lanes:
             self.lanes[unit.lane] = Lane(_bands_of(self.job.plan, unit.steps))
-        filling = Filling(self.job, unit, self.lanes[unit.lane])
+        with self.lock:
+            buffers = self.buffers.pop() if self.buffers else None
+        if buffers is None:
+            buffers = np.empty(self.size, self.job.plan.dtype), np.empty(self.size, bool)
+        filling = Filling(self.job, unit, self.lanes[unit.lane], buffers)
         left = len(unit.steps)
 
         def task(number: int) -> None:
@@ -225,6 +234,7 @@ class _Crew:
                 counts = part.cells[..., 0].sum(axis=(1, 2, 3)).astype(np.int64)
                 self.outcome.valid[unit.steps.start : unit.steps.stop] += counts
         with self.lock:
+            self.buffers.append(filling.buffers)
             self.finished += 1
             self.left[unit.lane] -= 1
             lane = self.lanes.pop(unit.lane) if self.left[unit.lane] == 0 else None
@@ -265,17 +275,16 @@ class Filling:
     """The pixels of one unit while its steps come in.
 
     Attributes:
-        values, valid: (step, band, y, x) of the unit.
+        values, valid: (step, band, y, x) of the unit, in ``buffers``.
         failed: file key -> error, of files that could not be decoded.
     """
 
-    def __init__(self, job: Job, unit: Unit, lane: Lane) -> None:
-        self.job, self.unit, self.lane = job, unit, lane
+    def __init__(self, job: Job, unit: Unit, lane: Lane, buffers: Layer) -> None:
+        self.job, self.unit, self.lane, self.buffers = job, unit, lane, buffers
         shape = (len(unit.steps), len(job.plan.bands), *unit.tile.shape)
-        self.values = np.empty(shape, job.plan.dtype)
-        self.valid = np.empty(shape, bool)
+        self.values, self.valid = (flat[: math.prod(shape)].reshape(shape) for flat in buffers)
         self.failed: dict[str, SceneError] = {}
-        self.places = Places(job.warping, unit.tile)
+        self.places = Places(job.warping, unit.tile, unit.cols)
 
     def fill(self, number: int) -> None:
         """Fill one step of the unit."""
@@ -291,7 +300,7 @@ class Filling:
         for row in range(tile.row0, tile.row1, rows):
             part = Tile(row, min(row + rows, tile.row1), tile.col0, tile.col1)
             here = part.within(tile)
-            places = self.places if part == tile else Places(self.job.warping, part)
+            places = self.places if part == tile else Places(self.job.warping, part, self.unit.cols)
             order = self.job.plan.orders.get(self.unit.steps[number])
             for index, (layer, usable) in self._step(groups, places, order).items():
                 values[index][here][usable] = layer[usable]

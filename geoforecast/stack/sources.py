@@ -50,24 +50,26 @@ class SourceRows:
         held = (self._pixels, self._usable)
         return sum(array.nbytes for array in held if array is not None)
 
-    def read(self, window: Tile) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    def read(self, window: Tile, reach: Tile) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """Raw pixels and the file's own mask in a window.
 
         Args:
             window: inside the raster.
+            reach: about what will be read beside it before anything below; decoded as well.
         Returns:
             (band, y, x) raw pixels; (y, x) bool, True = usable, or None without own mask.
         Raises:
             SceneError: pixels cannot be decoded, or the file has changed.
         """
-        wanted = self._whole_blocks(window)
+        reach = _around(window, reach)
         held = self._tile
         fits = held.col0 <= window.col0 and window.col1 <= held.col1
-        if not (fits and held.row0 <= window.row0 < held.row1):
-            self._load(wanted)
+        if not (fits and held.row0 <= window.row0 <= held.row1):
+            self._load(self._whole_blocks(reach))
         elif window.row1 > held.row1:
-            below = Tile(held.row1, wanted.row1, held.col0, held.col1)
-            self._load(below, keep_from=window.row0)
+            below = self._whole_blocks(Tile(held.row1, reach.row1, held.col0, held.col1))
+            keep_from = min(max(reach.row0, held.row0), held.row1)
+            self._load(below, keep_from=keep_from)
         assert self._pixels is not None
         rows, cols = window.within(self._tile)
         usable = None if self._usable is None else self._usable[rows, cols]
@@ -110,6 +112,11 @@ class SourceRows:
         )
 
 
+def _around(a: Tile, b: Tile) -> Tile:
+    """The smallest rectangle around two."""
+    return Tile(min(a.row0, b.row0), max(a.row1, b.row1), min(a.col0, b.col0), max(a.col1, b.col1))
+
+
 class Lane:
     """The files that one column of units reads, moving down together.
 
@@ -123,14 +130,14 @@ class Lane:
         self._lock = threading.Lock()
 
     def read(
-        self, path: Path, header: Header, numbers: Sequence[int], window: Tile
+        self, path: Path, header: Header, numbers: Sequence[int], window: Tile, reach: Tile
     ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """Raw pixels of some bands in a window; see SourceRows.read.
 
         Args:
             path, header: of the file.
             numbers: 1-based band numbers, among those of ``bands``.
-            window: inside the raster.
+            window, reach: see SourceRows.read.
         """
         with self._lock:
             rows = self._rows.get(path)
@@ -139,7 +146,7 @@ class Lane:
                 rows = self._rows[path] = SourceRows(path, header, self.bands[path], own_mask)
             self._rows.move_to_end(path)
         with rows.lock:
-            pixels, usable = rows.read(window)
+            pixels, usable = rows.read(window, reach)
         self._make_room(path)
         if tuple(numbers) != rows.bands:
             pixels = pixels[[rows.bands.index(number) for number in numbers]]

@@ -25,9 +25,10 @@ from geoforecast.settings import StackSettings
 from geoforecast.stack.plan import Plan
 from geoforecast.stack.scenes import SceneFile
 
-# Steps times bands times pixels of one unit; wider cubes are cut into lanes.
-UNIT_VALUES = 2**25
-LANE_PX = 4096
+# Steps times bands times pixels of one unit.
+UNIT_VALUES = 2**22
+# Steps times bands times columns of one lane: what decoded source rows are kept for.
+LANE_VALUES = 2**17
 # What a unit's pixels depend on besides its files and how they are read.
 PIXEL_SETTINGS = ("resampling", "kind", "merge", "composite", "index", "expression", "min_valid")
 
@@ -38,13 +39,15 @@ class Unit:
 
     Attributes:
         number: its place in the list of all units.
-        lane: number of its column of units, which are done from top to bottom.
+        lane: number of its column, whose units are done row by row from top to bottom.
+        cols: columns of the lane.
         steps: of the cube.
         tile: of the cube.
     """
 
     number: int
     lane: int
+    cols: range
     steps: range
     tile: Tile
 
@@ -52,17 +55,21 @@ class Unit:
 def units_of(writer: CubeWriter) -> list[Unit]:
     """Units that cover the cube once, lane by lane, from top to bottom."""
     steps, bands, height, width = writer.shape
-    deep, _, high, wide = writer.block
-    most = min(LANE_PX, UNIT_VALUES // (min(deep, steps) * bands * high))
-    wide *= max(1, most // wide)
+    deep, _, high, side = writer.block
+    values = min(deep, steps) * bands
+    wide = side * max(1, UNIT_VALUES // (values * high * side))
+    across = -(-width // max(wide, LANE_VALUES // values // wide * wide))
+    broad = wide * -(-width // (wide * across))  # lanes of about one width
     result: list[Unit] = []
     lane = 0
     for step in range(0, steps, deep):
-        for col in range(0, width, wide):
+        span = range(step, min(step + deep, steps))
+        for left in range(0, width, broad):
+            cols = range(left, min(left + broad, width))
             for row in range(0, height, high):
-                tile = Tile(row, min(row + high, height), col, min(col + wide, width))
-                span = range(step, min(step + deep, steps))
-                result.append(Unit(len(result), lane, span, tile))
+                for col in range(left, cols.stop, wide):
+                    tile = Tile(row, min(row + high, height), col, min(col + wide, cols.stop))
+                    result.append(Unit(len(result), lane, cols, span, tile))
             lane += 1
     return result
 

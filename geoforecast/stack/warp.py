@@ -119,21 +119,30 @@ class Piece:
     Attributes:
         tile: of the target.
         window: of the source.
+        reach: of the source: what the whole lane needs in these rows, about.
         x, y: source coordinates of the tile's pixel centres, or corners.
     """
 
     tile: Tile
     window: Tile
+    reach: Tile
     x: Floats
     y: Floats
 
 
 @dataclass
 class Places:
-    """The pieces of one tile in each source grid, found once for all scenes on that grid."""
+    """The pieces of one tile in each source grid, found once for all scenes on that grid.
+
+    Attributes:
+        warping: the maps.
+        tile: of the target.
+        cols: columns of the lane that it is part of.
+    """
 
     warping: Warping
     tile: Tile
+    cols: range
     _found: dict[tuple[Grid, bool, int], list[Piece]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -143,19 +152,31 @@ class Places:
         with self._lock:
             if key not in self._found:
                 way = self.warping.maps[grid]
-                self._found[key] = list(_pieces(way, self.tile, method, bands))  # type: ignore[index]
+                self._found[key] = _pieces(way, self.tile, self.cols, method, bands)  # type: ignore[index]
             return self._found[key]  # type: ignore[index]
 
 
-def _pieces(way: CoordinateMap, tile: Tile, method: str, bands: int) -> list[Piece]:
+def _pieces(way: CoordinateMap, tile: Tile, cols: range, method: str, bands: int) -> list[Piece]:
     x, y = way.corners(tile) if method in AREA_METHODS else way.at(tile)
     window = window_for(method, x, y, way.source.shape)
     if window is None:
         return []
-    high, wide = tile.shape
-    if window.shape[0] * window.shape[1] * bands > WINDOW_PIXELS and max(high, wide) > 1:
-        return [p for half in _halves(tile) for p in _pieces(way, half, method, bands)]
-    return [Piece(tile, window, x, y)]
+    if window.shape[0] * window.shape[1] * bands > WINDOW_PIXELS and max(tile.shape) > 1:
+        return [p for half in _halves(tile) for p in _pieces(way, half, cols, method, bands)]
+    return [Piece(tile, window, _reach(way, tile, cols, window), x, y)]
+
+
+def _reach(way: CoordinateMap, tile: Tile, cols: range, window: Tile) -> Tile:
+    """The source rectangle of a tile's rows over a whole lane, from their upper and lower edge."""
+    edges = (Tile(row, row + 1, cols.start, cols.stop) for row in (tile.row0, tile.row1 - 1))
+    found = [window_for("bilinear", *way.at(edge), way.source.shape) for edge in edges]
+    tiles = [window, *(tile for tile in found if tile is not None)]
+    return Tile(
+        min(t.row0 for t in tiles),
+        max(t.row1 for t in tiles),
+        min(t.col0 for t in tiles),
+        max(t.col1 for t in tiles),
+    )
 
 
 def _halves(tile: Tile) -> tuple[Tile, Tile]:
@@ -194,13 +215,15 @@ def warp(
         SceneError: pixels cannot be decoded.
     """
     if warping.maps[bundle.grid].identity:
-        raw, usable, numbers = _numbers(warping, bundle, lane, places.tile)
+        tile = places.tile
+        reach = Tile(tile.row0, tile.row1, places.cols.start, places.cols.stop)
+        raw, usable, numbers = _numbers(warping, bundle, lane, tile, reach)
         kernels.copied(raw, usable, *numbers, values, valid)
         return True
     kernel = KERNELS[bundle.method]
     pieces = places.pieces(bundle.grid, bundle.method, len(bundle.parts))
     for piece in pieces:
-        raw, usable, numbers = _numbers(warping, bundle, lane, piece.window)
+        raw, usable, numbers = _numbers(warping, bundle, lane, piece.window, piece.reach)
         here = (slice(None), *piece.tile.within(places.tile))
         kernel(
             *(raw, usable, *numbers, piece.window.row0, piece.window.col0),
@@ -213,13 +236,13 @@ Numbers = tuple[Floats, Floats, Floats]  # nodata, scale, offset of each band
 
 
 def _numbers(
-    warping: Warping, bundle: Bundle, lane: Lane, window: Tile
+    warping: Warping, bundle: Bundle, lane: Lane, window: Tile, reach: Tile
 ) -> tuple[NDArray[Any], NDArray[np.bool_], Numbers]:
     """Raw pixels of a window, their usability, and what makes them physical."""
-    raw, usable = _decoded(bundle, lane, window)
+    raw, usable = _decoded(bundle, lane, window, reach)
     file = bundle.parts[0][0]
     if file.mask is not None:
-        usable = usable & _masked(warping, file, file.mask, lane, window)
+        usable = usable & _masked(warping, file, file.mask, lane, window, reach)
     usable = usable[None]
     readings = [reading for _, _, reading, _ in bundle.parts]
     if any(_needs_look(reading) for reading in readings):
@@ -276,7 +299,9 @@ def _as_compared(nodata: float | None, dtype: np.dtype[Any]) -> float:
         return float(dtype.type(nodata))
 
 
-def _decoded(bundle: Bundle, lane: Lane, window: Tile) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def _decoded(
+    bundle: Bundle, lane: Lane, window: Tile, reach: Tile
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Raw pixels (band, y, x) and what the files' own masks leave usable, (y, x)."""
     by_file: dict[str, list[int]] = {}
     for file, number, _, _ in bundle.parts:
@@ -287,7 +312,7 @@ def _decoded(bundle: Bundle, lane: Lane, window: Tile) -> tuple[NDArray[Any], ND
     for file in {part[0].key: part[0] for part in bundle.parts}.values():
         assert file.header is not None
         numbers = by_file[file.key]
-        raw, own = lane.read(file.path, file.header, numbers, window)
+        raw, own = lane.read(file.path, file.header, numbers, window, reach)
         if own is not None:
             usable = usable & own
         whole = raw if len(by_file) == 1 else None
@@ -298,7 +323,7 @@ def _decoded(bundle: Bundle, lane: Lane, window: Tile) -> tuple[NDArray[Any], ND
 
 
 def _masked(
-    warping: Warping, file: SceneFile, mask: MaskSource, lane: Lane, window: Tile
+    warping: Warping, file: SceneFile, mask: MaskSource, lane: Lane, window: Tile, reach: Tile
 ) -> NDArray[np.bool_]:
     """Which pixels of a scene's window its mask leaves usable, by the nearest mask pixel."""
     assert file.header is not None
@@ -310,7 +335,11 @@ def _masked(
         return np.zeros(window.shape, bool)
     # The halo lets clouds just outside the window grow into it.
     wide = needed.expanded(mask.rule.dilate, shape)
-    raw, _ = lane.read(mask.header.path, mask.header, (mask.band,), wide)
+    far = wide
+    if way.upright:
+        far = _axes_window(*way.axes(reach), shape) or wide
+        far = far.expanded(mask.rule.dilate, shape)
+    raw, _ = lane.read(mask.header.path, mask.header, (mask.band,), wide, far)
     usable = mask.rule.usable(raw[0], mask.header.nodata[mask.band - 1])
     if way.upright:
         return _picked(usable, wide, shape, x, y)
