@@ -234,7 +234,8 @@ def _sensed(reading: Reading, tags: _Tags, spec: SensorBand, dtype: str) -> Read
     resampling = spec.resampling or ("nearest" if spec.categorical or spec.flag else "")
     reading = replace(reading, unit=unit, conversion=conversion, resampling=resampling)
     if np.dtype(dtype).kind == "f" and not spec.floats:
-        return reading
+        numbers = dict.fromkeys((*reading.nodata, *spec.float_nodata))
+        return replace(reading, nodata=tuple(numbers))
     alike = math.isclose(tags.scale, spec.scale, rel_tol=1e-5) and math.isclose(
         tags.offset, spec.offset, rel_tol=1e-5
     )

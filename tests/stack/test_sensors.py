@@ -359,6 +359,11 @@ def test_roles_that_differ_between_platforms_need_the_files(scene):
     assert role_bands(sensor, ["SR_B4"], [new]) == {"R": "SR_B4"}
     assert role_bands(sensor, ["SR_B4"], [old]) == {"N": "SR_B4"}
     assert role_bands(sensor, ["SR_B4"], [old, new]) == {}
+    # A role on one platform and none on the other is no role.
+    thermal = scene("HLS.L30.T33UWP.2023165T100831.v2.0.B10.tif", ones, "B10")
+    cirrus = scene("HLS.S30.T33UWP.2023165T100601.v2.0.B10.tif", ones, "B10")
+    assert role_bands(sensors()["hls"], ["B10"], [thermal]) == {"T1": "B10"}
+    assert role_bands(sensors()["hls"], ["B10"], [thermal, cirrus]) == {}
 
 
 def test_class_maps_make_the_cube_categorical(scene):

@@ -39,6 +39,8 @@ __all__ = [
 
 # Nearly all files: a quick look or a stray file among them does no harm.
 NEARLY_ALL = 0.9
+# A sensor that recognises less than half of this many files does not recognise nearly all.
+LOOKED_AT = 100
 
 
 @cache
@@ -103,14 +105,15 @@ def choose_sensor(files: Sequence[SceneFile], settings: StackSettings) -> Sensor
     """
     if settings.sensor == "none":
         return SensorChoice(None, "Sensor: none.")
-    total = len(files)
     if settings.sensor != "auto":
         sensor = load_sensor(settings.sensor)
         return SensorChoice(sensor, f"Sensor: {sensor.name} ({sensor.title}), as told.")
+    total = len(files)
+    few = files[:: max(1, total // LOOKED_AT)]
     counts = {
         sensor.name: sum(sensor.recognises(file.key, file.header) for file in files)
         for sensor in sensors().values()
-        if sensor.auto
+        if sensor.auto and 2 * sum(sensor.recognises(f.key, f.header) for f in few) >= len(few)
     }
     fitting = [name for name, count in counts.items() if count >= NEARLY_ALL * total > 0]
     if len(fitting) > 1:

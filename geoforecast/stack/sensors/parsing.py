@@ -89,6 +89,7 @@ def _band_from(table: Table, name: str = "") -> SensorBand:
         scale=scale,
         offset=table.number("offset", 0.0) or 0.0,
         nodata=table.numbers("nodata", ()),
+        float_nodata=table.numbers("float_nodata", ()),
         low=_bound(table, "low"),
         high=_bound(table, "high"),
         floats=table.flag("floats", False),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from geoforecast.raster.geotiff import Header
 from geoforecast.stack.mask_kinds import MaskProfile
@@ -41,6 +41,7 @@ class SensorBand:
         unit: of the physical values.
         scale, offset: physical = raw * scale + offset, in integer rasters only.
         nodata: raw values that mean no data.
+        float_nodata: the same in floating-point rasters.
         low, high: raw numbers below or above are unusable; None for no bound.
         floats: scale, offset, nodata and bounds hold for floating-point rasters too.
         conversion: a conversion with its numbers, or "".
@@ -57,6 +58,7 @@ class SensorBand:
     scale: float = 1.0
     offset: float = 0.0
     nodata: tuple[float, ...] = ()
+    float_nodata: tuple[float, ...] = ()
     low: float | None = None
     high: float | None = None
     floats: bool = False
@@ -203,7 +205,13 @@ class Sensor:
             name: of the band in the cube.
             key: path of the file, whose name may say more than the band's.
         """
-        return _band(self.bands, name, key)
+        if (name, key) not in self._found:
+            self._found[name, key] = _band(self.bands, name, key)
+        return self._found[name, key]
+
+    @cached_property
+    def _found(self) -> dict[tuple[str, str], SensorBand | None]:
+        return {}
 
 
 def tags_of(header: Header) -> dict[str, str]:
@@ -220,7 +228,6 @@ def compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.IGNORECASE)
 
 
-@lru_cache(maxsize=4096)
 def _band(bands: tuple[SensorBand, ...], name: str, key: str) -> SensorBand | None:
     here = [band for band in bands if not band.files or compiled(band.files).search(key)]
     for band in here:
