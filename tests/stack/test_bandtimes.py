@@ -207,3 +207,11 @@ def test_masks_whose_bands_are_dates_go_with_the_band_of_their_date(write_tif, t
     assert [(file.bands, file.mask.key, file.mask.band) for file in data] == [
         ({"ndvi": number}, f"in/x_CLM.tif#{number}", number) for number in (1, 2, 3)
     ]
+
+
+def test_the_date_in_a_name_is_no_variable(write_tif, tmp_path):
+    write_tif(tmp_path / "in" / "ndvi_2001-01.tif", deep())
+    write_tif(tmp_path / "in" / "evi_2001-01.tif", deep())
+    for text in ("2001-01-01/1M", "name/1M", "2001-01-01,2001-02-01,2001-03-01"):
+        files, _ = settled(tmp_path / "in", text)
+        assert {file.span for file in files} == {(5, 12), (4, 11)}

@@ -217,6 +217,25 @@ def looks_of(fields, kind=("float32", 1.0, 0.0)):
     return [look for look in made if look is not None]
 
 
+def test_only_temperatures_are_taken_for_kelvins():
+    rng = np.random.default_rng(2)
+    degrees = [rng.normal(10, 3, 400) for _ in range(8)]
+    kelvins = [rng.normal(283, 3, 400) for _ in range(3)]
+    assert [odd.shift for odd in find_odd(looks_of([*degrees, *kelvins]))] == [-273.15]
+    # Numbers that happen to lie so but vary far less within a file are another unit's.
+    assert [
+        odd.shift for odd in find_odd(looks_of([*kelvins * 3, *(f / 1000 for f in kelvins)]))
+    ] == [0]
+    # Days of the year, as plain integers.
+    days = ("int16", 1.0, 0.0)
+    assert find_odd(looks_of([*np.round(degrees), *np.round(kelvins)], days)) == []
+
+
+def test_classes_have_no_unit(mixed):
+    folder = mixed(integers(10_000))
+    assert judged(folder, kind="categorical")[2] == ""
+
+
 def test_rain_storms_and_dry_hours_are_nature():
     rng = np.random.default_rng(3)
     for _ in range(40):
