@@ -188,16 +188,25 @@ def test_values_beyond_the_file_are_refused(write_tif, tmp_path):
         read_layout(path)
 
 
-@pytest.mark.parametrize("spoilt", [b"<GDALMetadat\xff", b"<GDALMetadata", b"<!DOCTYPE a><"])
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        b"<GDALMetadat\xff></GDALMetadata>",
+        b"<GDALMetadata",
+        # Well-formed; entities that expand without end are declared in such a place.
+        b"<!DOCTYPE GDALMetadata><GDALMetadata></GDALMetadata>",
+    ],
+)
 def test_damaged_metadata_is_refused(write_tif, tmp_path, spoilt):
     """GDAL would pass over it, and with it over the scale."""
-    path = write_tif(tmp_path / "a.tif", PIXELS, scale=0.5)
+    path = write_tif(tmp_path / "a.tif", PIXELS, scale=0.5, tags={"PAD": "x" * 50})
     content = path.read_bytes()
-    start = content.index(b"<GDALMetadata>")
-    spoilt = spoilt.ljust(14)
-    path.write_bytes(content[:start] + spoilt + content[start + 14 :])
+    start, end = content.index(b"<GDALMetadata>"), content.index(b"</GDALMetadata>") + 15
+    path.write_bytes(content[:start] + spoilt.ljust(end - start) + content[end:])
     with pytest.raises(SceneError, match="damaged metadata"):
         read_layout(path)
+    path.write_bytes(content)
+    assert read_layout(path).pages == 1
 
 
 def test_pages_are_counted(real_data):
