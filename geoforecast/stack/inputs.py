@@ -158,8 +158,7 @@ def _from_folder(root: Path) -> Iterator[Listed]:
             remedy = f"Change its permissions, or {QUARANTINE}"
             yield Listed(folder, base, fault=SceneError(what, remedy=remedy))
             continue
-        # A link and the file that it leads to are one; the file's own name comes first.
-        for entry in sorted(entries, key=lambda e: (e.is_symlink(), e.name)):
+        for entry in entries:
             path = folder / entry.name
             if entry.name.startswith(".") or path.suffix.lower() not in SUFFIXES:
                 continue

@@ -190,7 +190,7 @@ def find_files(inputs: Sequence[str | Path], project: Project | None = None) -> 
         real = Path(os.path.realpath(listed.path))
         if any(real.is_relative_to(place) for place in own):
             continue
-        if real not in found or (listed.told and not found[real].told):
+        if real not in found or _knows_more(listed, found[real]):
             found[real] = listed
     if not found:
         raise InputError(
@@ -205,6 +205,12 @@ def find_files(inputs: Sequence[str | Path], project: Project | None = None) -> 
             file.skip(listed.skip)
         files.append(file)
     return sorted(files, key=lambda file: file.key)
+
+
+def _knows_more(listed: Listed, other: Listed) -> bool:
+    """Which of two names of a file counts: what a manifest says, then its own name, not a link."""
+    ranks = [(item.told, not item.path.is_symlink()) for item in (listed, other)]
+    return ranks[0] > ranks[1]
 
 
 def _keys(found: Sequence[Listed]) -> list[str]:

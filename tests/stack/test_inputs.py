@@ -47,6 +47,8 @@ def test_globs_match_files_folders_and_any_depth(tree, monkeypatch):
     root = tree("s/a_B04.tif", "s/a_B08.tif", "s/x/b_B04.TIF", "s/x/.h_B04.tif", "s/B04.txt")
     monkeypatch.chdir(root)
     assert keys("s/*B04*") == ["s/a_B04.tif"]
+    (root / "s" / ".hidden").mkdir()
+    (root / "s" / ".hidden" / "c_B04.tif").touch()
     assert keys("s/**/*B04*") == ["s/a_B04.tif", "s/x/b_B04.TIF"]
     assert keys("s/a_B0[48].tif") == ["s/a_B04.tif", "s/a_B08.tif"]
     assert keys("s/?") == ["s/x/b_B04.TIF"]
