@@ -21,7 +21,7 @@ from rasterio.enums import ColorInterp
 
 from geoforecast.errors import InputError, SceneError, SettingsError, did_you_mean
 from geoforecast.project import Project
-from geoforecast.raster.geotiff import Header, open_geotiff, read_header
+from geoforecast.raster.geotiff import Header, gdal_session, open_geotiff, read_header
 from geoforecast.raster.grid import Grid, Tile
 from geoforecast.raster.layers import CHUNK_PX, StaticWriter
 from geoforecast.raster.resample import coordinate_map
@@ -253,46 +253,60 @@ def _write_column(
 ) -> NDArray[np.int64]:
     """Write some tiles one below the other; the number of valid pixels of each layer."""
     count = np.zeros(len(layers.plan.names), np.int64)
-    # The elevation for slope and aspect is read in other windows, so it has its own rows.
-    lanes = Lane(layers.bands), Lane(layers.bands)
-    try:
-        for tile in tiles:
-            values, valid = layers.at(tile, *lanes)
-            writer.write(tile, values, valid)
-            count += np.count_nonzero(valid, axis=(1, 2))
-    finally:
-        for lane in lanes:
+    lane = Lane(layers.bands)
+    with gdal_session():
+        try:
+            for tile in tiles:
+                values, valid = layers.at(tile, lane)
+                writer.write(tile, values, valid)
+                count += np.count_nonzero(valid, axis=(1, 2))
+        finally:
             lane.close()
     return count
 
 
 class _Layers:
-    """All static layers in any tile of the grid."""
+    """All static layers in any tile of the grid.
+
+    Where slope or aspect are wanted, everything is warped with one pixel more on every side.
+    """
 
     def __init__(self, grid: Grid, plan: StaticPlan) -> None:
         self.plan = plan
         self.bands = {file.path: tuple(sorted(file.bands.values())) for file in plan.files}
-        self.warping = _warping(grid, plan.files, plan.names)
-        if plan.terrain:
-            self.metres = PixelMetres(grid)
-            first = plan.files[0]
-            self.elevation = next(iter(first.bands))
-            self.around = _warping(_around(grid), [first], tuple(first.bands))
+        target = _around(grid) if plan.terrain else grid
+        grids = {file.header.grid for file in plan.files if file.header}
+        maps = {source: coordinate_map(target, source) for source in grids}
+        names = tuple(name for file in plan.files for name in file.bands)
+        self.warping = Warping(names, "float32", "auto", "continuous", maps, {})
+        self.metres = PixelMetres(grid) if plan.terrain else None
 
-    def at(
-        self, tile: Tile, lane: Lane, terrain_lane: Lane
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    def at(self, tile: Tile, lane: Lane) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Values and validity of a tile, each (layer, y, x)."""
-        values, valid = _warped(self.warping, self.plan.files, tile, lane)
-        if not self.plan.terrain:
-            return values, valid
+        if self.metres is None:
+            return self.warped(tile, lane)
         wide = Tile(tile.row0, tile.row1 + 2, tile.col0, tile.col1 + 2)
-        first = self.plan.files[:1]
-        z, known = (array[0] for array in _warped(self.around, first, wide, terrain_lane))
-        z = z * np.float32(metres_of(first[0].readings[self.elevation].unit))
-        both, usable = slope_and_aspect(z, known, self.metres, tile)
+        values, valid = self.warped(wide, lane)
+        z = values[0] * np.float32(metres_of(self.plan.units[0]))
+        both, usable = slope_and_aspect(z, valid[0], self.metres, tile)
         chosen = [LAYERS.index(name) for name in self.plan.terrain]
-        return np.concatenate([values, both[chosen]]), np.concatenate([valid, usable[chosen]])
+        inner = (slice(None), slice(1, -1), slice(1, -1))
+        return (
+            np.concatenate([values[inner], both[chosen]]),
+            np.concatenate([valid[inner], usable[chosen]]),
+        )
+
+    def warped(self, tile: Tile, lane: Lane) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """The files' layers in a tile of the target."""
+        values = np.zeros((len(self.warping.bands), *tile.shape), np.float32)
+        valid = np.zeros(values.shape, bool)
+        places = Places(self.warping, tile)
+        for bundle in self.warping.bundles(self.plan.files):
+            bands = list(bundle.bands)
+            looks, usable = np.zeros_like(values[bands]), np.zeros_like(valid[bands])
+            warp(self.warping, bundle, places, lane, looks, usable)
+            values[bands], valid[bands] = looks, usable
+        return values, valid
 
 
 def _around(grid: Grid) -> Grid:
@@ -300,26 +314,3 @@ def _around(grid: Grid) -> Grid:
     height, width = grid.shape
     transform = grid.transform @ Affine.translation(-1, -1)
     return Grid(grid.wkt, transform, (height + 2, width + 2))
-
-
-def _warping(grid: Grid, files: Sequence[SceneFile], names: Sequence[str]) -> Warping:
-    grids = {file.header.grid for file in files if file.header}
-    maps = {source: coordinate_map(grid, source) for source in grids}
-    return Warping(tuple(names), "float32", "auto", "continuous", maps, {})
-
-
-def _warped(
-    warping: Warping, files: Sequence[SceneFile], tile: Tile, lane: Lane
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """The files' layers in a tile, each (layer, y, x)."""
-    count = sum(len(file.bands) for file in files)
-    values = np.zeros((count, *tile.shape), np.float32)
-    valid = np.zeros((count, *tile.shape), bool)
-    places = Places(warping, tile)
-    for bundle in warping.bundles(files):
-        looks = np.zeros((len(bundle.bands), *tile.shape), np.float32)
-        usable = np.zeros(looks.shape, bool)
-        warp(warping, bundle, places, lane, looks, usable)
-        values[list(bundle.bands)] = looks
-        valid[list(bundle.bands)] = usable
-    return values, valid
