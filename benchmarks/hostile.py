@@ -266,7 +266,11 @@ class Bench:
 def first_error(output: str) -> str:
     """The first line of an error message."""
     lines = [line.strip() for line in output.splitlines()]
-    firsts = [line.removeprefix("first: ") for line in lines if line.startswith("first: ")]
+    firsts = [
+        line.removeprefix("first: ")
+        for line in lines
+        if line.startswith("first: ") and ".tif" in line
+    ]
     errors = [line.removeprefix("Error: ") for line in lines if line.startswith("Error: ")]
     return next(iter(firsts + errors), output.strip()[-200:])
 

@@ -36,7 +36,7 @@ from geoforecast.system import gdal_cache_mib
 GDAL_OPTIONS: dict[str, Any] = {
     "GDAL_NUM_THREADS": "1",
     # GDAL's own default is a share of the whole machine, for each process.
-    "GDAL_CACHEMAX": min(64, gdal_cache_mib()),
+    "GDAL_CACHEMAX": min(16, gdal_cache_mib()),
     "GTIFF_IGNORE_READ_ERRORS": "NO",
     # Whatever the shell says: no pixel's place may hang on a variable.
     "GTIFF_POINT_GEO_IGNORE": "NO",
@@ -47,6 +47,10 @@ GDAL_OPTIONS: dict[str, Any] = {
     "GDAL_GEOREF_SOURCES": "INTERNAL",
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none",
 }
+OTHER_CODEC = (
+    "Write it with another codec, where there is a GDAL that has this one: gdal_translate "
+    "-co COMPRESS=DEFLATE IN OUT; or leave it out with --on-error quarantine."
+)
 # In these families GDAL's errors reach Python, text that is no UTF-8 among them.
 GDAL_ERRORS = (RasterioError, CPLE_BaseError, CRSError, UnicodeDecodeError)
 
@@ -128,7 +132,8 @@ def _opened(path: Path) -> Iterator[rasterio.io.DatasetReader]:
 def _unreadable(path: Path, error: Exception) -> SceneError:
     # GDAL's own errors reach Python unwrapped from calls such as get_tag_item.
     reason = str(error.__cause__ or error).strip().rstrip(".")
-    return SceneError(f"{shown(path)} cannot be read as a GeoTIFF: {reason}.", remedy=FETCH_AGAIN)
+    remedy = OTHER_CODEC if "missing codec" in reason else FETCH_AGAIN
+    return SceneError(f"{shown(path)} cannot be read as a GeoTIFF: {reason}.", remedy=remedy)
 
 
 def gdal_session() -> rasterio.Env:

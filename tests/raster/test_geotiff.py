@@ -254,6 +254,18 @@ def test_glimpse_reads_blocks_spread_over_the_raster(write_tif, tmp_path):
     assert np.unique(glimpse(path, 1)).tolist() == [3, 6, 9, 12]
 
 
+def test_a_codec_that_is_not_built_in_says_so(real_data):
+    with pytest.raises(SceneError, match="missing codec of code 44510") as caught:
+        read_header(real_data("_hostile") / "unsupported_codec_unknown.tif")
+    assert "COMPRESS=DEFLATE" in caught.value.remedy
+
+
+def test_pixel_is_point_is_moved_by_half_a_pixel(real_data):
+    """The tie point (440720, 3751320) is the centre of the first pixel of 60 m, not its corner."""
+    grid = read_header(real_data("_hostile") / "byte_point.tif").grid
+    assert grid.transform == Affine(60, 0, 440690, 0, -60, 3751350)
+
+
 def test_every_hostile_file_gives_a_header_or_a_scene_error(real_data):
     paths = sorted(real_data("_hostile").glob("*.tif*"))
     assert len(paths) == 55
