@@ -300,7 +300,7 @@ class _Layers:
         """The files' layers in a tile of the target."""
         values = np.zeros((len(self.warping.bands), *tile.shape), np.float32)
         valid = np.zeros(values.shape, bool)
-        places = Places(self.warping, tile)
+        places = Places(self.warping, tile, range(tile.col0, tile.col1))
         for bundle in self.warping.bundles(self.plan.files):
             bands = list(bundle.bands)
             looks, usable = np.zeros_like(values[bands]), np.zeros_like(valid[bands])
