@@ -172,6 +172,8 @@ def test_backscatter_is_decibels_or_power_by_its_pixels(scene):
     assert read(db, keep) == Reading(unit="dB")
     assert read(linear, change) == Reading((0,), conversion="power-to-db", unit="dB")
     assert read(db, change) == Reading(unit="dB")
+    border = np.where(np.arange(64)[:, None] < 50, 0, 10 * np.log10(np.maximum(power, 1e-6)))
+    assert read(scene(border.astype(np.float32), band="VV"), keep).unit == "dB"
     # A unit in the file settles it; whole numbers are neither.
     assert read(scene(power, band="VV", units="dB"), change).conversion == ""
     assert read(scene(band="VV", dtype="uint16"), change).conversion == ""
