@@ -341,3 +341,11 @@ def test_a_raster_is_no_list(tree, monkeypatch):
     path.write_text("x")
     with pytest.raises(InputError, match="is larger than 0 MiB"):
         read_text(path, "a list")
+
+
+def test_an_odd_name_is_escaped_in_what_is_wrong_with_a_file(write_tif, tmp_path):
+    write_tif(tmp_path / "s" / "2018-01-01\na.tif", np.ones((2, 4), np.float32), crs=None)
+    problems = Problems(False)
+    settle_dates(find_files([tmp_path / "s"]), "", problems, 1)
+    with pytest.raises(SceneError, match=r"2018-01-01\\na\.tif has no coordinate reference"):
+        problems.settle(1)
