@@ -549,7 +549,7 @@ def test_progress_is_told(project, tiny_folder):
         SplitSettings(),
         progress=lambda done, total: seen.append((done, total)),
     )
-    assert seen == [(1, 2), (2, 2)]  # 12 steps in chunks of 8
+    assert seen == [(1, 3), (2, 3), (3, 3)]  # 12 steps in chunks of 4
 
 
 def test_importing_the_package_is_light():
