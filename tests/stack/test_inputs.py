@@ -349,3 +349,15 @@ def test_an_odd_name_is_escaped_in_what_is_wrong_with_a_file(write_tif, tmp_path
     settle_dates(find_files([tmp_path / "s"]), "", problems, 1)
     with pytest.raises(SceneError, match=r"2018-01-01\\na\.tif has no coordinate reference"):
         problems.settle(1)
+
+
+def test_whatever_the_system_says_of_a_file_is_no_traceback(write_tif, tmp_path, monkeypatch):
+    def refuse(path):
+        raise OSError(5, "Input/output error", str(path))
+
+    write_tif(tmp_path / "s" / "2018-01-01.tif", np.ones((2, 4), np.float32))
+    monkeypatch.setattr("geoforecast.stack.times.read_header", refuse)
+    problems = Problems(False)
+    settle_dates(find_files([tmp_path / "s"]), "", problems, 1)
+    with pytest.raises(SceneError, match="Input/output error"):
+        problems.settle(1)
