@@ -104,6 +104,7 @@ def test_a_sensor_is_complete(sensor: Sensor):
     for band in sensor.bands:
         if band.conversion:
             parse_conversion(band.conversion)
+        assert all(np.isfinite(bound) for bound in (band.low, band.high) if bound is not None)
     # A file in which --sensor auto sees nothing can only be chosen by name.
     told = sensor.files or sensor.tags or sensor.band_names
     assert bool(told) or not sensor.auto
