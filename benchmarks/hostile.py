@@ -320,6 +320,7 @@ def main() -> int:
     else:
         print(f"{collected} is not there; the files made here are run alone.", file=sys.stderr)
     cases = [case for case in cases if arguments.only in case.name]
+    csv.field_size_limit(2**24)  # a reason may name very many bands
     broken = 0
     fates: Counter[str] = Counter()
     print("| file | what it is | alone | among good scenes | s | MiB | rules |")

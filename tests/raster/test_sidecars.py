@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 import numpy as np
@@ -10,6 +11,7 @@ import rasterio
 
 from geoforecast.errors import SceneError
 from geoforecast.raster.geotiff import open_geotiff, read_dataset_mask, read_header, read_pixels
+from geoforecast.raster.layout import stamp_of
 
 PIXELS = np.ones((4, 5), np.float32)
 
@@ -74,6 +76,12 @@ def test_no_other_file_is_opened_and_none_is_written(write_tif, tmp_path):
 
 def test_a_mask_that_appears_later_is_not_read(write_tif, tmp_path):
     path = write_tif(tmp_path / "a.tif", PIXELS)
-    write_tif(tmp_path / "a.tif.msk", np.zeros((4, 5), np.uint8))
-    with open_geotiff(path) as dataset:
-        assert dataset.dataset_mask().all()
+    header = read_header(path)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(path, "r+") as dataset:
+        dataset.write_mask(np.zeros((4, 5), bool))
+    assert (tmp_path / "a.tif.msk").exists()
+    with rasterio.open(path) as dataset:
+        assert not dataset.dataset_mask().any()
+    header = dataclasses.replace(header, stamp=stamp_of(path.stat()))
+    with open_geotiff(path, header) as dataset:
+        assert read_dataset_mask(dataset, header.grid.whole).all()

@@ -31,6 +31,8 @@ TILES = [grid(5e5 + 1000 * col, 52e5 - 1000 * row) for row in range(5) for col i
         ([*TILES, grid(9e6, 9e6)], {grid(9e6, 9e6)}),
         # A mosaic with every second tile missing is one area.
         (TILES[::2], set()),
+        # A long row of tiles with gaps of twice their size.
+        ([grid(5e5 + 6e4 * n, 52e5 - 6e4 * n, px=2000) for n in range(30)], set()),
         # Two places 20 km apart make a grid of no great size.
         ([HERE, grid(5.2e5, 52.2e5)], set()),
         # A pixel size with a wrong unit: 1000 km instead of 1.
