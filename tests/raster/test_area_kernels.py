@@ -222,6 +222,10 @@ def test_mode_goes_by_area_and_ties_go_to_the_smallest():
     # Half of column 0 and a fifth of column 1: of row 0 only, 9 has the larger area.
     narrow = np.meshgrid([0.0, 0.7], [-0.5, 0.5])
     assert run(mode, raw, *narrow, dtype=np.int16)[0].item() == 9
+    # A tenth of either column: equal areas, though 1.1 - 1 and 1 - 0.9 differ in the last bit.
+    cross = np.array([[[9, 3], [3, 9]]], np.int16)
+    tenths = np.meshgrid([0.9 - 0.5, 1.1 - 0.5], [0.7 - 0.5, 1.7 - 0.5])
+    assert run(mode, cross, *tenths, dtype=np.int16)[0].item() == 3
     # Numbers keep their scale.
     assert run(mode, raw, *narrow, scale=0.5, offset=1.0)[0].item() == 5.5
 
