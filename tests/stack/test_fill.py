@@ -167,7 +167,8 @@ def test_what_every_method_promises(method):
     valid[:, 0, 0] = False  # never seen
     valid[:, 0, 1] = [step == 7 for step in range(40)]  # seen once
     valid[10:30, 1, 1] = False  # a gap of most of a year
-    values[3, 2, 2], valid[3, 2, 2] = np.inf, True  # no number is observed here
+    for step in (0, 3):  # an infinite value is no observation
+        values[step, 2, 2], valid[step, 2, 2] = np.inf, True
     values = np.where(valid, values, np.nan).astype(np.float32)
     before, mask = values.copy(), valid.copy()
     result, filled = fill(values, valid, times, method)
@@ -180,6 +181,7 @@ def test_what_every_method_promises(method):
     assert not filled[:, 0, :2].any()
     assert filled[10:30, 1, 1].all()
     assert filled[3, 2, 2]
+    assert np.isnan(result[0, 2, 2])
     seen = np.where(observed, values, np.nan)[:, 1:]
     assert (np.where(filled, result, 0)[:, 1:] <= np.nanmax(seen, axis=0)).all()
     assert (np.where(filled, result, 9)[:, 1:] >= np.nanmin(seen, axis=0)).all()
