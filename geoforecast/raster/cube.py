@@ -1,7 +1,8 @@
 """The cube: a Zarr v3 store with dims (time, band, y, x) that every verb reads.
 
 Arrays: ``values`` in physical units (NaN where invalid; class codes stay integers),
-``valid`` (True = usable), ``observed`` (time; False where no scene contributed), CF
+``valid`` (True = usable), ``observed`` (time; False where no scene contributed; in a cube
+with filled gaps it has all four dims and is False where a value is invented), CF
 coordinates ``time`` ``band`` ``y`` ``x`` and ``spatial_ref``. Everything that is not an
 array (format, kind, units, normaliser, split, sources) is the ``geoforecast`` attribute.
 The group ``measures`` holds what was measured while writing: see raster/measures.py.
@@ -80,6 +81,12 @@ class Cube:
     observed: NDArray[np.bool_]
     _values: zarr.Array[Any]
     _valid: zarr.Array[Any]
+    _observed: zarr.Array[Any] | None = None
+
+    @property
+    def filled(self) -> bool:
+        """Whether gaps in time were filled."""
+        return self._observed is not None
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -95,13 +102,17 @@ class Cube:
         return str(self.meta["kind"])
 
     def read(
-        self, start: int, stop: int, tile: Tile | None = None
+        self, start: int, stop: int, tile: Tile | None = None, *, filled: bool = False
     ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Values and validity of steps ``[start, stop)``.
+
+        What was filled is left out unless it is asked for: a filled value knows the future,
+        and was never seen.
 
         Args:
             start, stop: step numbers.
             tile: the rectangle; None reads whole steps.
+            filled: count filled pixels as valid.
         Returns:
             values (time, band, y, x) in band units, NaN where invalid (class codes: 0);
             valid, same shape, True = usable.
@@ -112,11 +123,17 @@ class Cube:
         try:
             values = np.asarray(self._values[start:stop, :, rows, cols])
             valid = np.asarray(self._valid[start:stop, :, rows, cols], dtype=bool)
+            observed = None
+            if self._observed is not None and not filled:
+                observed = np.asarray(self._observed[start:stop, :, rows, cols], dtype=bool)
         except (RuntimeError, ValueError, OSError) as error:
             raise self._damaged(start, stop, f"{type(error).__name__}: {error}") from error
         # Zarr reads a missing chunk as its fill value, NaN, which is never valid.
         if values.dtype.kind == "f" and not np.isfinite(values, where=valid, out=~valid).all():
             raise self._damaged(start, stop, "valid pixels have no value; a chunk is missing")
+        if observed is not None:
+            valid &= observed
+            values[~valid] = np.nan
         return values, valid
 
     def overview(self) -> Overview:
@@ -197,7 +214,8 @@ def _opened(path: Path) -> Cube:
             remedy=MAKE_AGAIN,
         )
     mapping = dict(root["spatial_ref"].attrs)
-    values, valid = root["values"], root["valid"]
+    values, valid, observed = root["values"], root["valid"], root["observed"]
+    filled = observed.ndim == 4
     times = np.asarray(root["time"][:]).astype("datetime64[s]")
     cube = Cube(
         path=path,
@@ -207,9 +225,10 @@ def _opened(path: Path) -> Cube:
             str(mapping["crs_wkt"]), Affine(*mapping["geoforecast_transform"]), values.shape[2:]
         ),
         meta=meta,
-        observed=np.asarray(root["observed"][:], dtype=bool),
+        observed=np.asarray(meta["steps_observed"] if filled else observed[:], dtype=bool),
         _values=values,
         _valid=valid,
+        _observed=observed if filled else None,
     )
     if not cube.shape == values.shape == valid.shape or (np.diff(times.astype(int)) <= 0).any():
         raise ValueError("arrays and coordinates differ")

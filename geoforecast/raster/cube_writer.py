@@ -21,7 +21,7 @@ from geoforecast.raster.grid import Grid
 from geoforecast.raster.measures import CELL_PX, Part, joined, measure, overview_stride
 
 FORMAT = 2
-CHUNK_STEPS = 8
+CHUNK_STEPS = 4
 CHUNK_PX = 256
 # Files of a cube, beyond which chunks are gathered in shards: clusters ration inodes.
 MOST_FILES = 20_000
@@ -45,6 +45,7 @@ class CubeWriter:
         dtype: numpy dtype name of the values.
         observed: (time,) bool.
         chunk_px: side of the chunks, a power of two; never changes the values.
+        filled: some valid pixels are invented; which are observed is stored for each pixel.
 
     Attributes:
         shape: (time, band, y, x).
@@ -62,6 +63,7 @@ class CubeWriter:
         dtype: str,
         observed: NDArray[np.bool_],
         chunk_px: int = CHUNK_PX,
+        filled: bool = False,
     ) -> None:
         self.path, self.grid, self.bands, self.dtype = path, grid, tuple(bands), np.dtype(dtype)
         self.shape: Four = (len(times), len(bands), *grid.shape)
@@ -69,6 +71,8 @@ class CubeWriter:
         side = max(*self.shard[2:], CELL_PX)
         self.block: Four = (CHUNK_STEPS, self.shape[1], side, side)
         self.stride = overview_stride(grid.shape)
+        self.filled = filled
+        self._steps_observed = [bool(step) for step in observed]
         self._parts: list[Part] = []
         floating = self.dtype.kind == "f"
         self._fill = np.nan if floating else 0
@@ -77,6 +81,7 @@ class CubeWriter:
         layout = (self.shape, self.chunk, self.shard)
         self._values = ChunkFiles(path / "values", *layout, self._fill)
         self._valid = ChunkFiles(path / "valid", *layout, True)
+        self._observed = ChunkFiles(path / "observed", *layout, True)
 
     def write(
         self,
@@ -86,14 +91,21 @@ class CubeWriter:
         valid: NDArray[np.bool_],
         *,
         col: int = 0,
+        observed: NDArray[np.bool_] | None = None,
     ) -> list[Part]:
         """Write (time, band, rows, columns) values and validity from a step, row and column on.
+
+        ``observed``, of the same shape, is needed if the cube is filled; only what was
+        observed is measured.
 
         Returns:
             What was measured of them, a part for each block in time; finish() takes them.
         """
         self._values.write((step, 0, row, col), values)
         self._valid.write((step, 0, row, col), valid)
+        if observed is not None:
+            self._observed.write((step, 0, row, col), observed)
+            valid = valid & observed
         parts = [
             measure(
                 values[start : start + CHUNK_STEPS],
@@ -130,13 +142,18 @@ class CubeWriter:
             parts = sorted(self._parts, key=lambda part: part.step)
         self._store_measures(root, parts)
         root.attrs["Conventions"] = "CF-1.11"
-        root.attrs["geoforecast"] = {"format": FORMAT, "bands": list(self.bands), **meta}
+        content = {"format": FORMAT, "bands": list(self.bands), **meta}
+        if self.filled:
+            content["steps_observed"] = self._steps_observed
+        root.attrs["geoforecast"] = content
 
     def _create(self, times: NDArray[np.datetime64], observed: NDArray[np.bool_]) -> None:
         """Make the empty store beside its place, then put it there: it may be raced for."""
         draft = self.path.with_name(f"{self.path.name}-{uuid.uuid4().hex[:8]}")
         root = zarr.create_group(draft, zarr_format=3)
+        marks = [("observed", np.dtype(bool), True, {"long_name": "False where it was filled"})]
         for name, dtype, fill, attributes in (
+            *(marks if self.filled else []),
             ("values", self.dtype, self._fill, {"coordinates": "spatial_ref"}),
             # A chunk that is lost then reads as valid and has no value, which read() notices.
             ("valid", np.dtype(bool), True, {"long_name": "True where the value is usable"}),
@@ -152,7 +169,7 @@ class CubeWriter:
                 dimension_names=DIMS,
                 attributes={"grid_mapping": "spatial_ref", **attributes},
             )
-        _write_coordinates(root, self.grid, times, self.bands, observed)
+        _write_coordinates(root, self.grid, times, self.bands, None if self.filled else observed)
         with contextlib.suppress(OSError):  # another process was first
             draft.rename(self.path)
 
@@ -218,7 +235,7 @@ def _write_coordinates(
     grid: Grid,
     times: NDArray[np.datetime64],
     bands: Sequence[str],
-    observed: NDArray[np.bool_],
+    observed: NDArray[np.bool_] | None,
 ) -> None:
     def coordinate(
         name: str, data: NDArray[Any], attributes: dict[str, Any], dim: str | None = None
@@ -243,7 +260,9 @@ def _write_coordinates(
         # Zarr v3 has no final spec for text; the names also stand in the attributes.
         warnings.simplefilter("ignore")
         coordinate("band", np.array(list(bands), dtype=np.dtypes.StringDType()), {})
-    coordinate("observed", observed, {"long_name": "True where a scene contributed"}, dim="time")
+    if observed is not None:
+        told = {"long_name": "True where a scene contributed"}
+        coordinate("observed", observed, told, dim="time")
     mapping = root.create_array(
         "spatial_ref", shape=(), dtype="int64", attributes=_grid_mapping(grid)
     )

@@ -80,7 +80,13 @@ def plan_drivers(
     )
 
 
-def write_drivers(cube_path: Path, grid: Grid, settings: StackSettings, jobs: int) -> str:
+def write_drivers(
+    cube_path: Path,
+    grid: Grid,
+    settings: StackSettings,
+    jobs: int,
+    project: Project | None = None,
+) -> str:
     """Write the cube of drivers into a cube.
 
     Args:
@@ -88,15 +94,17 @@ def write_drivers(cube_path: Path, grid: Grid, settings: StackSettings, jobs: in
         grid: its grid.
         settings: of the series, with --drivers.
         jobs: threads.
+        project: its outputs are no inputs; default: the one that the cube lies in.
     Returns:
         A sentence for people.
     Raises:
         GeoforecastError: as make_plan, and where pixels cannot be decoded.
     """
     series = open_cube(cube_path)
+    project = project or Project(cube_path.parent)
     excluded: dict[str, str] = {}
     while True:
-        plan = plan_drivers(settings, grid, Project(cube_path.parent), jobs, excluded)
+        plan = plan_drivers(settings, grid, project, jobs, excluded)
         assert plan is not None  # --drivers is given
         training = _training_steps(plan, series)
         failed = _write(cube_path / GROUP, plan, settings, series, excluded, jobs)

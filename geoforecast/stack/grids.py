@@ -62,16 +62,21 @@ def target_grid(grids: Sequence[Grid], settings: StackSettings) -> tuple[Grid, s
     return grid, f"Grid: {grid.describe()} ({text})."
 
 
-def out_of_reach(grids: Sequence[Grid], settings: StackSettings) -> dict[Grid, GridMismatchError]:
+def out_of_reach(
+    grids: Sequence[Grid], settings: StackSettings, target: Grid | None = None
+) -> dict[Grid, GridMismatchError]:
     """Those of some grids that the target's CRS cannot express, and why.
 
-    With --like or --bounds the extent is settled, so that any way between the CRSs will do.
+    With --like, --bounds or a target the extent is settled, so that any way between the CRSs
+    will do.
     """
-    wkt = _like(settings.like).wkt if settings.like else _target_crs(grids, settings.crs)[0]
+    if target is None and settings.like:
+        target = _like(settings.like)
+    wkt = target.wkt if target else _target_crs(grids, settings.crs)[0]
     found = {}
     for grid in dict.fromkeys(grids):
         try:
-            if not (settings.like or settings.bounds):
+            if not (target or settings.bounds):
                 _bounds_in(grid, wkt)
             elif not same_crs(grid.wkt, wkt):
                 way_between(replace(grid, wkt=wkt), grid)

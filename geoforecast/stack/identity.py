@@ -21,6 +21,7 @@ from geoforecast.project import Project, plain
 from geoforecast.raster.cube import FORMAT, Cube, open_cube
 from geoforecast.raster.grid import Tile
 from geoforecast.settings import SplitSettings, StackSettings
+from geoforecast.stack.layers import layer_files
 from geoforecast.stack.plan import Plan
 from geoforecast.stack.scenes import SceneFile
 
@@ -66,7 +67,13 @@ def content_of(
             k: "nan" if v != v else plain(v) for k, v in chosen.items() if k not in _NO_CONTENT
         },
         "files": file_digests(plan, hashes),
+        "layers": [[path.name, _hash(path)] for path in layer_files(settings)],
     }
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def file_digests(plan: Plan, hashes: Mapping[str, str]) -> list[str]:
@@ -144,6 +151,8 @@ def _has_grown(cube: Cube, content: Mapping[str, Any]) -> bool:
     """Whether all that the cube was made from is there, unchanged, and more."""
     if cube.meta.get("settings") != content["settings"]:
         return False
+    if cube.meta.get("layers") != digest_of(content["layers"]):
+        return False
     with contextlib.suppress(KeyError, ValueError, OSError, zarr.errors.BaseZarrError):
         group: Any = zarr.open_group(cube.path / "measures", mode="r")
         before = {bytes(row).hex() for row in np.asarray(group["files"][:])}
@@ -164,6 +173,8 @@ def _differences(
         for name, value in new.items()
         if old.get(name) != value
     ]
+    if cube.meta.get("layers") != digest_of(content["layers"]):
+        lines.append("--static or --drivers: other files or other contents")
     if cube.meta.get("sources", {}).get("digest") != digest_of(content["files"]):
         before: dict[str, str] = {}
         with contextlib.suppress(OSError), project.scenes_path.open(encoding="utf-8") as stream:

@@ -76,7 +76,11 @@ def check_layers(settings: StackSettings, grid: Grid, project: Project, jobs: in
 
 
 def write_layers(
-    cube_path: Path, grid: Grid, settings: StackSettings, jobs: int
+    cube_path: Path,
+    grid: Grid,
+    settings: StackSettings,
+    jobs: int,
+    project: Project | None = None,
 ) -> tuple[str, ...]:
     """Add static layers and drivers to a cube that is complete but for them.
 
@@ -85,6 +89,7 @@ def write_layers(
         grid: its grid.
         settings: --static, --terrain, --drivers, --resampling.
         jobs: threads.
+        project: its outputs are no inputs; default: the one that the cube lies in.
     Returns:
         Sentences for people.
     Raises:
@@ -95,7 +100,7 @@ def write_layers(
     if plan is not None:
         texts.append(_write_static(cube_path, grid, plan, jobs))
     if settings.drivers:
-        texts.append(write_drivers(cube_path, grid, settings, jobs))
+        texts.append(write_drivers(cube_path, grid, settings, jobs, project))
     return tuple(texts)
 
 

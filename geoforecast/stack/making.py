@@ -24,9 +24,10 @@ from filelock import FileLock
 
 from geoforecast.errors import CubeError, InputError, ProjectError
 from geoforecast.project import Project, put_in_place, write_json
-from geoforecast.raster.cube import Cube, CubeWriter
+from geoforecast.raster.cube import Cube, CubeWriter, open_cube
 from geoforecast.raster.measures import CELL_PX, Part
 from geoforecast.settings import StackSettings
+from geoforecast.stack.filling import fill_cube
 from geoforecast.stack.pixels import Outcome, write_pixels
 from geoforecast.stack.plan import Plan
 from geoforecast.stack.units import (
@@ -38,6 +39,7 @@ from geoforecast.stack.units import (
     unit_keys,
     units_of,
 )
+from geoforecast.system import granted_cpus
 
 log = logging.getLogger(__name__)
 
@@ -113,23 +115,37 @@ class Making:
             **{"jobs": jobs, "progress": progress, "units": units, "done": done},
         )
 
-    def finish(self, meta: Mapping[str, Any], records: Mapping[str, Sequence[str]]) -> None:
-        """Make the store a complete cube, still beside its place.
+    def finish(self, meta: Mapping[str, Any], records: Mapping[str, Sequence[str]]) -> Cube:
+        """Make a complete cube of the units, still beside its place.
 
         Args:
             meta: of the cube.
             records: name -> hexadecimal hashes to keep with it.
         """
-        self.writer.finish(meta, (self.ledger.part(unit) for unit in self.units))
-        group = zarr.open_group(self.writer.path / "measures", mode="r+")
+        self.writer.finish(meta, self._parts())
+        writer = self.writer
+        if self.settings.fill != "none":
+            # Filled values never enter the units' own files: those are what was observed.
+            target = self.folder / "filled.zarr"
+            shutil.rmtree(target, ignore_errors=True)
+            cube, px = open_cube(self.writer.path), self.settings.chunk
+            writer = fill_cube(cube, target, self.settings.fill, px, granted_cpus())
+            writer.finish(meta, self._parts())
+        group = zarr.open_group(writer.path / "measures", mode="r+")
         for name, hashes in records.items():
+            if name == "keys" and writer.filled:
+                continue  # its files are no units
             array = np.frombuffer(bytes.fromhex("".join(hashes)), np.uint8).reshape(-1, 32)
             group.create_array(name, data=array, overwrite=True)
+        return open_cube(writer.path)
 
-    def put_in_place(self, project: Project) -> None:
-        """Let the finished store take the cube's place."""
-        put_in_place(self.writer.path, project.cube_path)
+    def put_in_place(self, project: Project, cube: Cube) -> None:
+        """Let a finished cube take its place."""
+        put_in_place(cube.path, project.cube_path)
         self.discard()
+
+    def _parts(self) -> Iterator[Part]:
+        return (self.ledger.part(unit) for unit in self.units)
 
     def discard(self) -> None:
         """Remove what was made."""

@@ -186,7 +186,7 @@ class _Crew:
 
     def _begin(self, unit: Unit, pool: ThreadPoolExecutor) -> None:
         if unit.lane not in self.lanes:
-            self.lanes[unit.lane] = Lane(_bands_of(self.job.plan, unit.steps))
+            self.lanes[unit.lane] = Lane(bands_of(self.job.plan, unit.steps))
         with self.lock:
             buffers = self.buffers.pop() if self.buffers else None
         if buffers is None:
@@ -259,7 +259,7 @@ def _abreast(units: Sequence[Unit], count: int) -> list[Unit]:
     return result
 
 
-def _bands_of(plan: Plan, steps: Iterable[int]) -> dict[Path, tuple[int, ...]]:
+def bands_of(plan: Plan, steps: Iterable[int]) -> dict[Path, tuple[int, ...]]:
     """Every file of some steps -> its bands that are read, masks among them."""
     numbers: dict[Path, set[int]] = defaultdict(set)
     for step in steps:

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from geoforecast.samples.split import Split, make_split
 from geoforecast.settings import SplitSettings, StackSettings
 from geoforecast.stack.bandtimes import settle_times
 from geoforecast.stack.cadence import parse_cadence
-from geoforecast.stack.derived import Derived
+from geoforecast.stack.derived import Derived, raw_number_doubts
 from geoforecast.stack.grids import MAX_PIXELS, out_of_reach, target_grid
 from geoforecast.stack.readings import settle_readings, unit_of
 from geoforecast.stack.roles import assign_roles
@@ -95,6 +96,8 @@ def make_plan(
     project: Project,
     jobs: int,
     excluded: Mapping[str, str],
+    left_out: Mapping[str, str] = MappingProxyType({}),
+    grid: Grid | None = None,
 ) -> Plan:
     """Settle files, dates, bands, masks, grid, steps and split.
 
@@ -104,16 +107,18 @@ def make_plan(
         project: where the cube will be; its outputs are no inputs.
         jobs: threads for reading headers.
         excluded: key -> reason of files whose pixels turned out to be unreadable.
+        left_out: key -> reason of files that are fine but not wanted.
+        grid: the target, whatever the scenes and settings say.
     """
     check_settings(settings)
     cadence = parse_cadence(settings.cadence)
     files = find_files(inputs, project)
     problems = Problems(settings.on_error == "quarantine")
-    _exclude(files, excluded)
+    _exclude(files, excluded, left_out)
     files, choice = settle_times(
         files, settings.bands_are_times, settings.date_regex, problems, jobs
     )
-    _exclude(files, excluded)
+    _exclude(files, excluded, left_out)
     problems.settle(len(files))
     dated = [file for file in files if file.used]
     if not dated:
@@ -129,13 +134,22 @@ def make_plan(
     scales_text = settle_scales(scenes, settings, problems, jobs)
     values_text = " ".join(text for text in (values_text, scales_text) if text)
     strange = {file.key: file.reason for file in scenes if not file.used}
-    strange |= _out_of_reach([file for file in scenes if file.used], settings, problems)
+    strange |= _out_of_reach([file for file in scenes if file.used], settings, problems, grid)
     problems.settle(len(files))
     if strange:  # settle everything as if these files were not there
         excluded = {**excluded, **strange}
-        return make_plan(inputs, settings, split, project=project, jobs=jobs, excluded=excluded)
+        return make_plan(
+            *(inputs, settings, split),
+            **{"project": project, "jobs": jobs, "excluded": excluded},
+            **{"left_out": left_out, "grid": grid},
+        )
+    for doubt in raw_number_doubts(bands.derived, scenes):
+        log.warning("%s", doubt)
     collisions = _check_times(scenes, settings)
-    grid, grid_text = target_grid([f.header.grid for f in scenes if f.header], settings)
+    if grid is None:
+        grid, grid_text = target_grid([f.header.grid for f in scenes if f.header], settings)
+    else:
+        grid_text = f"Grid: {grid.describe()}."
     stamps = np.array(sorted({f.time for f in scenes if f.time is not None}))
     times, slots = (stamps, np.arange(len(stamps))) if cadence is None else cadence.slots(stamps)
     at_time: dict[np.datetime64, list[SceneFile]] = defaultdict(list)
@@ -145,10 +159,11 @@ def make_plan(
     steps: list[list[tuple[SceneFile, ...]]] = [[] for _ in times]
     for stamp, slot in zip(stamps, slots, strict=True):
         steps[slot].append(tuple(sorted(at_time[stamp], key=lambda f: (f.path.name, f.key))))
+    units = {item.name: item.unit for item in bands.derived}
     plan = Plan(
         files=tuple(files),
-        bands=bands,
-        units=tuple(unit_of(band, scenes) for band in bands),
+        bands=bands.kept,
+        units=tuple(units.get(band) or unit_of(band, scenes) for band in bands.kept),
         grid=grid,
         times=times,
         observed=np.array([bool(step) for step in steps]),
@@ -161,24 +176,29 @@ def make_plan(
         collisions=collisions,
         sensor_text=" ".join(filter(None, [told.text, values_text])),
         kind=settings.kind,
-        read=bands,
+        read=bands.read if bands.derived else bands.kept,
+        derived=bands.derived,
     )
     _check_size(plan, project)
     return plan
 
 
-def _exclude(files: Sequence[SceneFile], excluded: Mapping[str, str]) -> None:
+def _exclude(
+    files: Sequence[SceneFile], excluded: Mapping[str, str], left_out: Mapping[str, str]
+) -> None:
     for file in files:
         if file.key in excluded:
             file.status, file.reason = "quarantined", excluded[file.key]
+        elif file.key in left_out:
+            file.skip(left_out[file.key])
 
 
 def _out_of_reach(
-    scenes: Sequence[SceneFile], settings: StackSettings, problems: Problems
+    scenes: Sequence[SceneFile], settings: StackSettings, problems: Problems, grid: Grid | None
 ) -> dict[str, str]:
     """Key -> reason of scenes that cannot be brought to the target CRS, now problems."""
     grids = [file.header.grid for file in scenes if file.header]
-    errors = out_of_reach(grids, settings)
+    errors = out_of_reach(grids, settings, grid)
     found = {}
     for file in scenes:
         if file.header and (error := errors.get(file.header.grid)):

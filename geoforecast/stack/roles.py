@@ -5,18 +5,34 @@ from __future__ import annotations
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from geoforecast.errors import InputError, SceneError, did_you_mean
+from geoforecast.errors import InputError, SceneError
 from geoforecast.settings import StackSettings
+from geoforecast.stack.derived import Derived, kept_bands, needed_derived, parse_derived
 from geoforecast.stack.labels import label_scenes
 from geoforecast.stack.masks import mask_choice
 from geoforecast.stack.names import file_bands, natural
 from geoforecast.stack.pairing import FoundMasks, find_masks, pair_masks
 from geoforecast.stack.scenes import Problems, SceneFile
-from geoforecast.stack.sensors import ROLE_WORDS, Sensor
+from geoforecast.stack.sensors import ROLE_WORDS, Sensor, role_bands
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Bands:
+    """What a cube holds and what it is made of.
+
+    Attributes:
+        kept: the cube's bands, in order.
+        read: source bands that are read, in their own order.
+        derived: bands that are computed, in order of evaluation.
+    """
+
+    kept: tuple[str, ...]
+    read: tuple[str, ...]
+    derived: tuple[Derived, ...]
 
 
 def assign_roles(
@@ -24,7 +40,7 @@ def assign_roles(
     settings: StackSettings,
     problems: Problems,
     sensor: Sensor | None = None,
-) -> tuple[tuple[str, ...], str]:
+) -> tuple[Bands, str]:
     """Tell data from masks, name the bands, pick those wanted, pair scenes with masks.
 
     Args:
@@ -33,7 +49,7 @@ def assign_roles(
         problems: gathers files that cannot be used.
         sensor: says which masks belong to it and which bands are flags, or None.
     Returns:
-        The cube's bands; a sentence on the mask.
+        What the cube holds; a sentence on the mask.
     Raises:
         InputError: the bands are mixed, unknown, or there is no such mask.
     """
@@ -56,7 +72,7 @@ def assign_roles(
         )
     names = _by_meaning(data, _band_names(data, common, masks), sensor)
     flags = _flags(data, names, sensor)
-    bands = _choose_bands(data, names, masks, settings, problems, flags)
+    bands = _choose_bands(data, names, masks, settings, problems, flags, sensor)
     pair_masks(files, data, masks, problems)
     problems.settle(len(files))
     return bands, masks.text
@@ -146,7 +162,8 @@ def _choose_bands(
     settings: StackSettings,
     problems: Problems,
     flags: set[str],
-) -> tuple[str, ...]:
+    sensor: Sensor | None,
+) -> Bands:
     groups: dict[str, list[SceneFile]] = defaultdict(list)
     for file in data:
         groups[file.parts.label].append(file)
@@ -165,7 +182,11 @@ def _choose_bands(
         if f.header is not None
         for n in masks.bands.get(f.key, ())
     }
-    bands = _picked(settings.bands, universe, never) or tuple(dict.fromkeys(common))
+    for file in data:
+        file.bands = {name: number for number, name in names[file.key].items()}
+    source = universe if settings.bands else list(dict.fromkeys(common))
+    derived = parse_derived(settings, source, role_bands(sensor, source, data))
+    kept, bands = kept_bands(settings.bands, source, derived, sorted(never))
     _refuse_mixed(groups, names, usual, bands, bool(settings.bands), problems)
     for file in data:
         numbers = {name: number for number, name in names[file.key].items()}
@@ -173,29 +194,11 @@ def _choose_bands(
         if file.used and not file.bands:
             file.skip("holds none of the bands that are picked")
     _refuse_rare(data, bands, problems)
-    return tuple(b for b in bands if any(f.used and b in f.bands for f in data))
-
-
-def _picked(wanted: Sequence[str], universe: list[str], masks: set[str]) -> tuple[str, ...]:
-    result = []
-    by_name = {name.casefold(): name for name in universe}
-    for item in wanted:
-        name = by_name.get(item.casefold())
-        if name is None and item.isdigit() and 1 <= int(item) <= len(universe):
-            name = universe[int(item) - 1]
-        if name is None and item.casefold() in masks:
-            raise InputError(
-                f"--bands {item} is the mask, which is never data.",
-                remedy=f"Pick from: {', '.join(universe)}.",
-            )
-        if name is None:
-            raise InputError(
-                f"There is no band '{item}' among {len(universe)}.",
-                where=f"bands: {', '.join(universe)}",
-                remedy=did_you_mean(item, universe),
-            )
-        result.append(name)
-    return tuple(dict.fromkeys(result))
+    read = tuple(b for b in bands if any(f.used and b in f.bands for f in data))
+    gone = set(bands) - set(read)
+    return Bands(
+        tuple(name for name in kept if name not in gone), read, needed_derived(kept, derived)
+    )
 
 
 def _refuse_mixed(

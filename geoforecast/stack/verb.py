@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from geoforecast.errors import InputError, SceneError
 from geoforecast.project import Project, recorded
 from geoforecast.raster.cube import Cube, open_cube, update_meta
-from geoforecast.raster.grid import Grid
 from geoforecast.raster.measures import COUNT
 from geoforecast.samples.normaliser import fit_normaliser, fit_statistics, to_meta
 from geoforecast.samples.split import Split
 from geoforecast.settings import SplitSettings, StackSettings
+from geoforecast.stack.fractions import MIN_VALID_MARK
 from geoforecast.stack.identity import (
     check_place,
     content_of,
@@ -27,75 +25,19 @@ from geoforecast.stack.identity import (
     existing_cube,
     file_digests,
 )
+from geoforecast.stack.layers import check_layers, write_layers
 from geoforecast.stack.making import Making, begin, refuse_unfinished, shard_of
 from geoforecast.stack.pixels import rule_for
 from geoforecast.stack.plan import Plan, make_plan
+from geoforecast.stack.planning import Planning
+from geoforecast.stack.quality import write_quality
+from geoforecast.stack.result import StackResult, report, result_of
 from geoforecast.stack.scenes import content_hashes, write_scenes_csv
 from geoforecast.system import granted_cpus
 
 log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class StackResult:
-    """What was stacked, or with dry_run what would be.
-
-    Attributes:
-        cube_path: the cube.
-        times: (step,) datetime64[s], UTC.
-        bands: of the cube.
-        grid: of the cube.
-        used, skipped, quarantined: numbers of files; ``used`` counts data files.
-        masks: number of mask files that are applied.
-        empty_steps: steps without any valid pixel (0 in a dry run).
-        valid_fraction: share of valid pixels; NaN in a dry run.
-        bytes: size of values and validity before compression.
-        disk_bytes: size of the cube on disk; 0 in a dry run.
-        date_choice: how the dates were found.
-        messages: further sentences for people: grid, mask, split, merges.
-        up_to_date: the cube was there already, made from the same files and settings.
-        dry_run: nothing was written.
-        partial: one process's share of the units is done; the cube is not in place yet.
-    """
-
-    cube_path: Path
-    times: NDArray[np.datetime64]
-    bands: tuple[str, ...]
-    grid: Grid
-    used: int
-    skipped: int
-    quarantined: int
-    masks: int
-    empty_steps: int
-    valid_fraction: float
-    bytes: int
-    disk_bytes: int
-    date_choice: str
-    messages: tuple[str, ...]
-    up_to_date: bool
-    dry_run: bool
-    partial: bool = False
-
-    @property
-    def steps(self) -> int:
-        return len(self.times)
-
-    def describe(self) -> str:
-        """The result as a terminal shows it."""
-        count = "1 band" if len(self.bands) == 1 else f"{len(self.bands)} bands"
-        head = (
-            f"{self.steps} steps, {self.times[0]} to {self.times[-1]}; "
-            f"{count}: {', '.join(self.bands)}."
-        )
-        files = f"{self.used} scene files used, {self.masks} masks, {self.skipped} skipped, "
-        files += f"{self.quarantined} quarantined."
-        size = f"Size: {self.bytes / 2**20:.1f} MiB before compression"
-        if not (self.dry_run or self.partial):
-            size += f", {self.disk_bytes / 2**20:.1f} MiB on disk; "
-            size += f"{100 * self.valid_fraction:.1f} % of pixels are valid"
-        return "\n".join([head, files, self.date_choice, *self.messages, f"{size}."])
 
 
 def stack_scenes(
@@ -132,7 +74,8 @@ def stack_scenes(
     check_place(project)
     if dry_run:
         plan = make_plan(inputs, settings, split, project=project, jobs=jobs, excluded={})
-        return _result(project, plan, dry_run=True)
+        check_layers(settings, plan.grid, project, jobs)
+        return result_of(project, plan, dry_run=True)
     noted = {"stack": settings, "split": split, "inputs": [str(item) for item in inputs]}
     if shard is not None:
         with recorded(project, "stack", {**noted, "shard": list(shard)}):
@@ -152,21 +95,21 @@ def _stack(
     progress: Progress | None,
     finalise: bool,
 ) -> StackResult:
-    plan = make_plan(inputs, settings, split, project=project, jobs=jobs, excluded={})
+    planning = Planning(inputs, settings, split, project, jobs)
+    plan = planning.plan()
     hashes = content_hashes(plan.files, jobs)
     content = content_of(plan, settings, split, hashes)
     existing = existing_cube(project, content, settings, plan.files, hashes)
     excluded = dict(existing.cube.meta.get("quarantined", {})) if existing else {}
     if excluded:  # files whose pixels could not be read when the cube was made
         _refuse_quarantined(excluded, settings)
-    if existing is None or not existing.same:
-        for text in (plan.date_text, plan.mask_text, plan.grid_text):
-            log.debug(text)  # describe() ends the verb with the same sentences
+    if existing is not None and existing.same:
+        plan = planning.as_before(existing.cube, excluded)
+        return _up_to_date(project, plan, settings, hashes, existing.cube, split.resplit)
+    for text in (plan.date_text, plan.sensor_text, plan.mask_text, plan.grid_text):
+        log.debug(text)  # describe() ends the verb with the same sentences
     while True:
-        if excluded:
-            plan = make_plan(inputs, settings, split, project=project, jobs=jobs, excluded=excluded)
-        if existing is not None and existing.same:
-            return _up_to_date(project, plan, settings, hashes, existing.cube, split.resplit)
+        plan = planning.refined(planning.plan(excluded) if excluded else plan, excluded)
         if existing is not None and not split.resplit:
             plan = replace(plan, split=Split.from_meta(existing.cube.meta["split"], plan.times))
         making = begin(project, plan, settings)
@@ -189,10 +132,11 @@ def _stack(
         for key, error in sorted(outcome.failed.items()):
             log.warning("Quarantined: %s", error.what)
             excluded[key] = error.what
-    _complete(project, making, content, excluded, keys, hashes)
+    texts = _complete(project, making, content, excluded, keys, hashes, jobs)
     write_scenes_csv(project.scenes_path, plan.files, hashes)
-    result = _result(project, plan)
-    _report(plan, result)
+    quality = write_quality(project, open_cube(project.cube_path))
+    result = result_of(project, plan, quality=quality.describe(), texts=texts)
+    report(plan, result)
     return result
 
 
@@ -207,7 +151,8 @@ def _one_share(
 ) -> StackResult:
     """Do one process's share of the units; --finalise ends the cube."""
     project.ensure_writable()
-    plan = make_plan(inputs, settings, split, project=project, jobs=jobs, excluded={})
+    planning = Planning(inputs, settings, split, project, jobs)
+    plan = planning.refined(planning.plan(), {})
     making = begin(project, plan, settings)
     units = shard_of(making, shard)
     steps = {step for unit in units for step in unit.steps}
@@ -227,7 +172,7 @@ def _one_share(
         )
     message = f"Share {shard[0]} of {shard[1]}: {len(units)} of {len(making.units)} units are done"
     message += f", {len(units) - len(todo)} of them before."
-    result = _result(project, plan, dry_run=True)
+    result = result_of(project, plan, dry_run=True)
     return replace(result, messages=(*result.messages, message), dry_run=False, partial=True)
 
 
@@ -238,13 +183,13 @@ def _complete(
     excluded: Mapping[str, str],
     keys: Sequence[str],
     hashes: Mapping[str, str],
-) -> None:
-    """Turn the units into a cube and put it in place."""
+    jobs: int,
+) -> tuple[str, ...]:
+    """Turn the units into a cube and put it in place; sentences on what lies beside them."""
     plan, settings = making.plan, making.settings
     records = {"keys": keys, "files": file_digests(plan, hashes)}
     meta = _meta(plan, settings, content)
-    making.finish({**meta, "quarantined": dict(excluded)}, records)
-    cube = open_cube(making.writer.path)
+    cube = making.finish({**meta, "quarantined": dict(excluded)}, records)
     counts = cube.step_statistics()[..., COUNT].sum(axis=1).astype(np.int64)
     if not counts.any():
         making.discard()
@@ -258,7 +203,9 @@ def _complete(
         valid_pixels=[int(count) for count in counts],
         normaliser=_normaliser(cube, settings, plan.kind, plan.split),
     )
-    making.put_in_place(project)
+    texts = write_layers(cube.path, plan.grid, settings, jobs, project)
+    making.put_in_place(project, cube)
+    return texts
 
 
 def _normaliser(
@@ -288,6 +235,8 @@ def _meta(plan: Plan, settings: StackSettings, content: Mapping[str, Any]) -> di
         "date_choice": plan.date_text,
         "mask": plan.mask_text,
         "grid": plan.grid_text,
+        "layers": digest_of(content["layers"]),
+        "left_out": {f.key: f.reason for f in plan.files if f.reason.endswith(MIN_VALID_MARK)},
         "composite": rule_for(settings, plan.kind) if settings.cadence != "none" else "",
     }
 
@@ -321,63 +270,5 @@ def _up_to_date(
         log.info("%s is up to date; nothing to do.", project.cube_path)
         plan = replace(plan, split=Split.from_meta(cube.meta["split"], plan.times))
     write_scenes_csv(project.scenes_path, plan.files, hashes)
-    return _result(project, plan, up_to_date=True)
-
-
-def _result(
-    project: Project, plan: Plan, *, dry_run: bool = False, up_to_date: bool = False
-) -> StackResult:
-    status = Counter(file.status for file in plan.files)
-    valid = [] if dry_run else open_cube(project.cube_path).meta["valid_pixels"]
-    test, validation = len(plan.split.test_steps), len(plan.split.validation_steps)
-    messages = [
-        plan.mask_text,
-        plan.grid_text,
-        f"Split: {plan.split.validation} steps train, {validation} validate, {test} test.",
-    ]
-    if plan.collisions:
-        messages.append(f"Merged: several scenes of one band at {_times(plan.collisions)}.")
-    invented = int((~plan.observed).sum())
-    if invented:
-        messages.append(f"Cadence: {invented} steps have no scene and stay empty.")
-    return StackResult(
-        cube_path=project.cube_path,
-        times=plan.times,
-        bands=plan.bands,
-        grid=plan.grid,
-        used=len(plan.scenes()),
-        skipped=status["skipped"],
-        quarantined=status["quarantined"],
-        masks=sum(file.used and file.role == "mask" for file in plan.files),
-        empty_steps=sum(count == 0 for count in valid),
-        valid_fraction=sum(valid) / int(np.prod(plan.shape, dtype=object)) if valid else np.nan,
-        bytes=plan.bytes,
-        disk_bytes=0 if dry_run else _disk_bytes(project.cube_path),
-        date_choice=plan.date_text,
-        messages=tuple(messages),
-        up_to_date=up_to_date,
-        dry_run=dry_run,
-    )
-
-
-def _report(plan: Plan, result: StackResult) -> None:
-    aside = [file for file in plan.files if file.status != "used"]
-    for (status, reason), count in Counter((f.status, f.reason) for f in aside).most_common(5):
-        level = logging.INFO if reason.startswith("holds none") else logging.WARNING
-        log.log(level, "%d %s: %s.", count, status, reason.rstrip("."))
-    if result.empty_steps:
-        log.warning(
-            "%d of %d steps have no valid pixel; they stay as gaps.",
-            result.empty_steps,
-            result.steps,
-        )
-    if plan.collisions:
-        log.info("At %s several scenes of one band were merged.", _times(plan.collisions))
-
-
-def _times(count: int) -> str:
-    return "one time" if count == 1 else f"{count} times"
-
-
-def _disk_bytes(path: Path) -> int:
-    return sum(item.stat().st_size for item in path.rglob("*") if item.is_file())
+    quality = write_quality(project, open_cube(project.cube_path))
+    return result_of(project, plan, up_to_date=True, quality=quality.describe())
