@@ -64,7 +64,7 @@ def copied(
         m = b if own else 0
         for i in range(high):
             for j in range(wide):
-                number = float(raw[b, i, j])
+                number = np.float64(raw[b, i, j])
                 if usable[m, i, j] and _is_usable(number, nodata[b]):
                     values[b, i, j] = number * scale[b] + offset[b]
                     valid[b, i, j] = True
@@ -97,7 +97,7 @@ def nearest(
             c = int(np.floor(x[i, j] + 0.5)) - col0
             r = int(np.floor(y[i, j] + 0.5)) - row0
             for b in range(bands):
-                number = float(raw[b, r, c])
+                number = np.float64(raw[b, r, c])
                 if usable[b if own else 0, r, c] and _is_usable(number, nodata[b]):
                     values[b, i, j] = number * scale[b] + offset[b]
                     valid[b, i, j] = True
@@ -246,8 +246,8 @@ def _along_runs(
         start, base = starts[run], bases[run]
         for n in range(stops[run] - start):
             j, k = start + n, base + n
-            p00, p01 = float(flat[k]), float(flat[k + np.uint64(1)])
-            p10, p11 = float(flat[k + w]), float(flat[k + w + np.uint64(1)])
+            p00, p01 = np.float64(flat[k]), np.float64(flat[k + np.uint64(1)])
+            p10, p11 = np.float64(flat[k + w]), np.float64(flat[k + w + np.uint64(1)])
             upper = p00 + (p01 - p00) * us[j]
             lower = p10 + (p11 - p10) * us[j]
             total = upper + (lower - upper) * vs[j]
@@ -290,7 +290,7 @@ def _elsewhere(
         u, v = x[j] - left, y[j] - top
         c, r = int(left) - col0, int(top) - row0
         near_r, near_c = r + (1 if v >= 0.5 else 0), c + (1 if u >= 0.5 else 0)
-        if not (usable[near_r, near_c] and _is_usable(float(raw[near_r, near_c]), nodata)):
+        if not (usable[near_r, near_c] and _is_usable(np.float64(raw[near_r, near_c]), nodata)):
             continue
         total, weights = 0.0, 0.0
         for dr in range(2):
@@ -299,7 +299,7 @@ def _elsewhere(
             for dc in range(2):
                 if c + dc < 0 or c + dc >= w:
                     continue
-                number = float(raw[r + dr, c + dc])
+                number = np.float64(raw[r + dr, c + dc])
                 if usable[r + dr, c + dc] and _is_usable(number, nodata):
                     weight = (v if dr else 1.0 - v) * (u if dc else 1.0 - u)
                     total += weight * number
