@@ -200,7 +200,10 @@ def _header_of(dataset: rasterio.io.DatasetReader, path: Path, layout: Layout) -
 
 
 def read_pixels(
-    dataset: rasterio.io.DatasetReader, bands: Sequence[int], tile: Tile
+    dataset: rasterio.io.DatasetReader,
+    bands: Sequence[int],
+    tile: Tile,
+    out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
     """Raw pixels of some bands in a rectangle.
 
@@ -208,6 +211,7 @@ def read_pixels(
         dataset: from open_geotiff.
         bands: 1-based band numbers.
         tile: the rectangle, inside the raster.
+        out: where to put them; new memory by default.
     Returns:
         (band, y, x) in the file's dtype.
     Raises:
@@ -215,7 +219,7 @@ def read_pixels(
     """
     window = Window(tile.col0, tile.row0, tile.shape[1], tile.shape[0])
     with _decoding(dataset, tile):
-        result: NDArray[Any] = dataset.read(list(bands), window=window)
+        result: NDArray[Any] = dataset.read(list(bands), window=window, out=out)
     return result
 
 

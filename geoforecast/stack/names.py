@@ -109,6 +109,12 @@ def file_bands(header: Header) -> tuple[dict[int, str], bool]:
     return names, given
 
 
+def listed(names: Sequence[str], most: int = 12) -> str:
+    """Names one after the other, for a message; a file may have thousands."""
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
 def natural(text: str) -> tuple[tuple[int, int | str], ...]:
     """A sort key under which B2 comes before B10."""
     return tuple(

@@ -22,6 +22,7 @@ from geoforecast.stack.bandtimes import settle_times
 from geoforecast.stack.cadence import parse_cadence
 from geoforecast.stack.derived import Derived, raw_number_doubts
 from geoforecast.stack.grids import MAX_PIXELS, out_of_reach, target_grid
+from geoforecast.stack.misfits import misfits
 from geoforecast.stack.readings import settle_readings, unit_of
 from geoforecast.stack.roles import assign_roles
 from geoforecast.stack.scales import settle_scales
@@ -196,13 +197,13 @@ def _exclude(
 def _out_of_reach(
     scenes: Sequence[SceneFile], settings: StackSettings, problems: Problems, grid: Grid | None
 ) -> dict[str, str]:
-    """Key -> reason of scenes that cannot be brought to the target CRS, now problems."""
+    """Key -> reason of scenes that no cube can hold beside the others, now problems."""
     grids = [file.header.grid for file in scenes if file.header]
-    errors = out_of_reach(grids, settings, grid)
+    errors = out_of_reach(grids, settings, grid) if grid else misfits(grids, settings)
     found = {}
     for file in scenes:
         if file.header and (error := errors.get(file.header.grid)):
-            what = f"{file.path} cannot be brought to the target CRS: {error.what}"
+            what = f"{file.path} does not fit the other scenes: {error.what}"
             problems.add(file, SceneError(what, where=error.where, remedy=error.remedy))
             found[file.key] = what
     return found

@@ -136,6 +136,9 @@ def report(plan: Plan, result: StackResult) -> None:
             result.empty_steps,
             result.steps,
         )
+    paged = [file for file in plan.files if file.used and file.header and file.header.pages > 1]
+    if paged:
+        log.warning("%d files have several pages; the first is read.", len(paged))
     if plan.collisions:
         log.info("At %s several scenes of one band were merged.", _times(plan.collisions))
 

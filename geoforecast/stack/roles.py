@@ -12,7 +12,7 @@ from geoforecast.settings import StackSettings
 from geoforecast.stack.derived import Derived, kept_bands, needed_derived, parse_derived
 from geoforecast.stack.labels import label_scenes
 from geoforecast.stack.masks import mask_choice
-from geoforecast.stack.names import file_bands, natural
+from geoforecast.stack.names import file_bands, listed, natural
 from geoforecast.stack.pairing import FoundMasks, find_masks, pair_masks
 from geoforecast.stack.scenes import Problems, SceneFile
 from geoforecast.stack.sensors import ROLE_WORDS, Sensor, role_bands
@@ -221,8 +221,8 @@ def _refuse_mixed(
         problems.add(
             file,
             SceneError(
-                f"Mixed bands: {file.key} has {', '.join(has)}; most files have "
-                f"{', '.join(usual[file.parts.label])}.",
+                f"Mixed bands: {file.key} has {listed(has)}; most files have "
+                f"{listed(usual[file.parts.label])}.",
                 where=[f"also: {other.key}" for other, _ in odd[1:4]],
                 remedy="Pick bands that all have with --bands, or leave such files out with "
                 "--on-error quarantine.",

@@ -26,20 +26,22 @@ KEPT_BYTES = 2**28
 MOST_OPEN = 256
 
 
+Source = tuple[Path, Header, tuple[int, ...]]  # a file and its 1-based band numbers
+
+
 class SourceRows:
-    """Some bands of one file, read window by window, mostly downwards.
+    """Some bands of files on one grid, read window by window, mostly downwards.
 
     Args:
-        path: the file.
-        header: as read when it was planned.
-        bands: 1-based band numbers.
-        own_mask: also read the file's alpha or mask band.
+        sources: the files, of one dtype and block size; their bands follow one another.
+        own_mask: also read the alpha or mask band of the file, which is then the only one.
     """
 
-    def __init__(self, path: Path, header: Header, bands: tuple[int, ...], own_mask: bool) -> None:
-        self.path, self.header, self.bands, self.own_mask = path, header, bands, own_mask
+    def __init__(self, sources: Sequence[Source], own_mask: bool) -> None:
+        self.sources, self.own_mask = tuple(sources), own_mask
+        self.bands = tuple(number for _, _, numbers in sources for number in numbers)
         self.lock = threading.Lock()
-        self._dataset: Any = None
+        self._datasets: list[Any] = []
         self._tile = Tile(0, 0, 0, 0)  # what is held
         self._pixels: NDArray[Any] | None = None
         self._usable: NDArray[np.bool_] | None = None
@@ -80,30 +82,42 @@ class SourceRows:
         self._tile, self._pixels, self._usable = Tile(0, 0, 0, 0), None, None
 
     def close(self) -> None:
-        """Close the file; it is opened again if it is needed."""
-        if self._dataset is not None:
-            self._dataset.close()
-            self._dataset = None
+        """Close the files; they are opened again if they are needed."""
+        for dataset in self._datasets:
+            dataset.close()
+        self._datasets = []
 
     def _load(self, tile: Tile, keep_from: int | None = None) -> None:
         """Decode a tile, below the held rows from ``keep_from`` on, or in their place."""
-        if self._dataset is None:
-            self._dataset = hold_geotiff(self.path, self.header)
-        pixels = read_pixels(self._dataset, self.bands, tile)
-        usable = read_dataset_mask(self._dataset, tile) if self.own_mask else None
-        check_stamp(self.path, self.header.stamp)
-        if keep_from is not None and self._pixels is not None:
-            first = keep_from - self._tile.row0
-            pixels = np.concatenate([self._pixels[:, first:], pixels], axis=1)
-            if usable is not None and self._usable is not None:
-                usable = np.concatenate([self._usable[first:], usable])
-            tile = Tile(keep_from, tile.row1, tile.col0, tile.col1)
-        self._tile, self._pixels, self._usable = tile, pixels, usable
+        if not self._datasets:
+            self._datasets = [hold_geotiff(path, header) for path, header, _ in self.sources]
+        first = self._tile.row1 if keep_from is None else keep_from
+        kept = self._tile.row1 - first
+        high, wide = tile.shape
+        header, numbers = self.sources[0][1:]
+        dtype = header.dtypes[numbers[0] - 1]
+        pixels = np.empty((len(self.bands), kept + high, wide), dtype)
+        if kept and self._pixels is not None:
+            pixels[:, :kept] = self._pixels[:, -kept:]
+        usable = None
+        band = 0
+        for dataset, (path, header, numbers) in zip(self._datasets, self.sources, strict=True):
+            out = pixels[band : band + len(numbers), kept:]
+            read_pixels(dataset, numbers, tile, out)
+            band += len(numbers)
+            if self.own_mask:
+                usable = read_dataset_mask(dataset, tile)
+            check_stamp(path, header.stamp)
+        if usable is not None and kept and self._usable is not None:
+            usable = np.concatenate([self._usable[-kept:], usable])
+        self._tile = Tile(tile.row0 - kept, tile.row1, tile.col0, tile.col1)
+        self._pixels, self._usable = pixels, usable
 
     def _whole_blocks(self, window: Tile) -> Tile:
         """The window, grown to whole blocks of the file."""
-        height, width = self.header.grid.shape
-        high, wide = self.header.block
+        header = self.sources[0][1]
+        height, width = header.grid.shape
+        high, wide = header.block
         return Tile(
             window.row0 // high * high,
             min(-(-window.row1 // high) * high, height),
@@ -126,30 +140,36 @@ class Lane:
 
     def __init__(self, bands: Mapping[Path, tuple[int, ...]]) -> None:
         self.bands = bands
-        self._rows: OrderedDict[Path, SourceRows] = OrderedDict()
+        self._rows: OrderedDict[tuple[object, ...], SourceRows] = OrderedDict()
         self._lock = threading.Lock()
 
     def read(
-        self, path: Path, header: Header, numbers: Sequence[int], window: Tile, reach: Tile
+        self, sources: Sequence[Source], window: Tile, reach: Tile
     ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """Raw pixels of some bands in a window; see SourceRows.read.
 
         Args:
-            path, header: of the file.
-            numbers: 1-based band numbers, among those of ``bands``.
+            sources: files of one grid and dtype, with band numbers among those of ``bands``.
             window, reach: see SourceRows.read.
         """
+        paths = [path for path, _, _ in sources]
+        numbers = [numbers for _, _, numbers in sources]
+        # One file is read once for all who want some of its bands.
+        key = (paths[0],) if len(paths) == 1 else (*paths, *numbers)
         with self._lock:
-            rows = self._rows.get(path)
+            rows = self._rows.get(key)
             if rows is None:
+                path, header, _ = sources[0]
                 own_mask = bool(header.alpha or header.own_mask)
-                rows = self._rows[path] = SourceRows(path, header, self.bands[path], own_mask)
-            self._rows.move_to_end(path)
+                whole = [(path, header, self.bands[path])] if len(sources) == 1 else sources
+                rows = self._rows[key] = SourceRows(whole, own_mask)
+            self._rows.move_to_end(key)
         with rows.lock:
             pixels, usable = rows.read(window, reach)
-        self._make_room(path)
-        if tuple(numbers) != rows.bands:
-            pixels = pixels[[rows.bands.index(number) for number in numbers]]
+        self._make_room(key)
+        wanted = tuple(number for found in numbers for number in found)
+        if wanted != rows.bands:
+            pixels = pixels[[rows.bands.index(number) for number in wanted]]
         return pixels, usable
 
     def close(self) -> None:
@@ -162,21 +182,22 @@ class Lane:
                 rows.release()
                 rows.close()
 
-    def _make_room(self, used: Path) -> None:
+    def _make_room(self, used: tuple[object, ...]) -> None:
         """Release the files that were used longest ago, beyond what may be kept."""
         with self._lock:
-            items = [rows for path, rows in self._rows.items() if path != used]
+            items = [rows for key, rows in self._rows.items() if key != used]
         held = sum(rows.bytes for rows in items)
-        surplus = len(items) - MOST_OPEN
-        for number, rows in enumerate(items):
-            if held <= KEPT_BYTES and number >= surplus:
+        surplus = sum(len(rows.sources) for rows in items) - MOST_OPEN
+        for rows in items:
+            if held <= KEPT_BYTES and surplus <= 0:
                 break
             if not rows.lock.acquire(blocking=False):
                 continue  # in use just now
             try:
                 held -= rows.bytes
                 rows.release()
-                if number < surplus:
+                if surplus > 0:
                     rows.close()
+                    surplus -= len(rows.sources)
             finally:
                 rows.lock.release()

@@ -270,5 +270,8 @@ def _up_to_date(
         log.info("%s is up to date; nothing to do.", project.cube_path)
         plan = replace(plan, split=Split.from_meta(cube.meta["split"], plan.times))
     write_scenes_csv(project.scenes_path, plan.files, hashes)
-    quality = write_quality(project, open_cube(project.cube_path))
-    return result_of(project, plan, up_to_date=True, quality=quality.describe())
+    page = project.quality_dir / "report.html"
+    told = f"Report: {page}"
+    if resplit or not page.is_file():
+        told = write_quality(project, open_cube(project.cube_path)).describe()
+    return result_of(project, plan, up_to_date=True, quality=told)

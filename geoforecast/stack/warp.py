@@ -103,6 +103,8 @@ class Warping:
 
     def method(self, source: Grid, reading: Reading) -> str:
         """How a band of a source grid is resampled."""
+        if reading.resampling in ("nearest", "mode") and self.resampling != "mode":
+            return reading.resampling  # flags and classes: nothing lies between them
         if self.resampling != "auto":
             return self.resampling
         if self.kind == "categorical":
@@ -302,24 +304,22 @@ def _as_compared(nodata: float | None, dtype: np.dtype[Any]) -> float:
 def _decoded(
     bundle: Bundle, lane: Lane, window: Tile, reach: Tile
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Raw pixels (band, y, x) and what the files' own masks leave usable, (y, x)."""
-    by_file: dict[str, list[int]] = {}
+    """Raw pixels (band, y, x) and what the file's own mask leaves usable, (y, x)."""
+    numbers: dict[str, list[int]] = {}
     for file, number, _, _ in bundle.parts:
-        by_file.setdefault(file.key, []).append(number)
-    usable = np.ones(window.shape, bool)
-    pixels: dict[tuple[str, int], NDArray[Any]] = {}
-    whole: NDArray[Any] | None = None
-    for file in {part[0].key: part[0] for part in bundle.parts}.values():
-        assert file.header is not None
-        numbers = by_file[file.key]
-        raw, own = lane.read(file.path, file.header, numbers, window, reach)
-        if own is not None:
-            usable = usable & own
-        whole = raw if len(by_file) == 1 else None
-        pixels.update({(file.key, n): band for n, band in zip(numbers, raw, strict=True)})
-    if whole is not None:
-        return whole, usable
-    return np.stack([pixels[file.key, number] for file, number, _, _ in bundle.parts]), usable
+        numbers.setdefault(file.key, []).append(number)
+    files = {file.key: file for file, *_ in bundle.parts}
+    sources = [
+        (file.path, file.header, tuple(numbers[key]))
+        for key, file in files.items()
+        if file.header is not None
+    ]
+    raw, own = lane.read(sources, window, reach)
+    order = [(key, number) for key, found in numbers.items() for number in found]
+    wanted = [(file.key, number) for file, number, _, _ in bundle.parts]
+    if order != wanted:
+        raw = raw[[order.index(item) for item in wanted]]
+    return raw, np.ones(window.shape, bool) if own is None else own
 
 
 def _masked(
@@ -339,7 +339,7 @@ def _masked(
     if way.upright:
         far = _axes_window(*way.axes(reach), shape) or wide
         far = far.expanded(mask.rule.dilate, shape)
-    raw, _ = lane.read(mask.header.path, mask.header, (mask.band,), wide, far)
+    raw, _ = lane.read([(mask.header.path, mask.header, (mask.band,))], wide, far)
     usable = mask.rule.usable(raw[0], mask.header.nodata[mask.band - 1])
     if way.upright:
         return _picked(usable, wide, shape, x, y)
