@@ -93,7 +93,7 @@ real: $(READY)  ## Run the chain on the real series in DATA (default ../shared/d
 build: $(READY)  ## Build the sdist and the wheel, and try the wheel
 	rm -rf dist
 	$(BIN)/python -m build
-	$(BIN)/python -m zipfile -l $$(ls dist/*.whl) | grep -q geoforecast/cli.py
+	$(BIN)/python -m zipfile -l $$(ls dist/*.whl) | grep -q geoforecast/cli/__init__.py
 	@ls -l dist
 
 clean:  ## Remove what the other targets made, but for the environments

@@ -123,3 +123,20 @@ def duration_seconds(text: str) -> float:
             f"--time-limit is {text!r}.", remedy="Give a number and s, min, h or d, such as 50min."
         )
     return float(match[1]) * UNITS_SECONDS[match[2]]
+
+
+def parse_shard(text: str) -> tuple[int, int] | None:
+    """``i/n`` as two numbers; None for an empty text.
+
+    Raises:
+        SettingsError: anything else.
+    """
+    if not text:
+        return None
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise SettingsError(
+            f"--shard {text} is no share.",
+            remedy="Give i/n with i from 0 to n - 1, such as --shard 0/8.",
+        )
+    return int(index), int(count)

@@ -290,7 +290,7 @@ def test_an_interrupt_exits_75(monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli_module, "open_project", stop)
+    monkeypatch.setattr("geoforecast.cli.chain.open_project", stop)
     result = invoke("status")
     assert result.exit_code == 75
 

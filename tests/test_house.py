@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "__init__": set(),
 }
 # What is imported under another name than it is installed by.
-INSTALLED_AS = {"skimage": "scikit-image"}
+INSTALLED_AS = {"skimage": "scikit-image", "google_crc32c": "google-crc32c"}
 
 
 def name_of(path: Path) -> str:

@@ -6,7 +6,6 @@ import signal
 
 from click.testing import CliRunner
 
-from geoforecast import cli as cli_module
 from geoforecast.cli import cli
 
 
@@ -29,7 +28,7 @@ def test_sigterm_stops_before_and_between_verbs(tmp_path, tiny_folder, monkeypat
         return []
 
     with monkeypatch.context() as patch:
-        patch.setattr(cli_module, "open_project", terminate)
+        patch.setattr("geoforecast.cli.chain.open_project", terminate)
         assert invoke(*p, "status").exit_code == 75
     with monkeypatch.context() as patch:
         patch.setattr("geoforecast.doctor.examine", swallow)

@@ -22,7 +22,7 @@ import numpy as np
 import zarr
 from filelock import FileLock
 
-from geoforecast.errors import CubeError, InputError, ProjectError
+from geoforecast.errors import CubeError, ProjectError
 from geoforecast.project import Project, put_in_place, write_json
 from geoforecast.raster.cube import Cube, CubeWriter, open_cube
 from geoforecast.raster.measures import CELL_PX, Part
@@ -183,23 +183,6 @@ def begin(project: Project, plan: Plan, settings: StackSettings) -> Making:
         )
         write_json(folder / "layout.json", {"layout": layout})
     return Making(folder, plan, settings, writer, units_of(writer), Ledger(folder / "units"))
-
-
-def parse_shard(text: str) -> tuple[int, int] | None:
-    """``i/n`` as two numbers; None for an empty text.
-
-    Raises:
-        InputError: anything else.
-    """
-    if not text:
-        return None
-    index, _, count = text.partition("/")
-    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
-        raise InputError(
-            f"--shard {text} is no share.",
-            remedy="Give i/n with i from 0 to n - 1, such as --shard 0/8.",
-        )
-    return int(index), int(count)
 
 
 def shard_of(making: Making, shard: tuple[int, int]) -> list[Unit]:

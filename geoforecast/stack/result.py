@@ -90,6 +90,16 @@ def result_of(
     quality: str = "",
     texts: tuple[str, ...] = (),
 ) -> StackResult:
+    """What is told of a plan and of the cube that was made by it.
+
+    Args:
+        project: where the cube lies.
+        plan: what was stacked.
+        dry_run: the cube is not looked at.
+        up_to_date: it was there already.
+        quality: of QualityResult.describe.
+        texts: further sentences.
+    """
     status = Counter(file.status for file in plan.files)
     valid = [] if dry_run else open_cube(project.cube_path).meta["valid_pixels"]
     test, validation = len(plan.split.test_steps), len(plan.split.validation_steps)
@@ -126,6 +136,7 @@ def result_of(
 
 
 def report(plan: Plan, result: StackResult) -> None:
+    """Log what people should look at: files set aside, empty steps, merged scenes."""
     aside = [file for file in plan.files if file.status != "used"]
     for (status, reason), count in Counter((f.status, f.reason) for f in aside).most_common(5):
         level = logging.INFO if reason.startswith("holds none") else logging.WARNING

@@ -7,14 +7,14 @@ import json
 import numpy as np
 import pytest
 
-from geoforecast.errors import CubeError, InputError
+from geoforecast.errors import CubeError, SettingsError
 from geoforecast.project import Project
 from geoforecast.raster import cube_writer, measures
 from geoforecast.raster.cube import open_cube
 from geoforecast.settings import SplitSettings, StackSettings
 from geoforecast.stack import making as making_module
 from geoforecast.stack import stack_scenes, units
-from geoforecast.stack.making import parse_shard
+from geoforecast.values import parse_shard
 
 
 def stack(project, folder, *, split=None, **options):
@@ -231,7 +231,7 @@ def test_shards_beyond_few_files_are_whole_units(tmp_path, folder, monkeypatch):
 
 @pytest.mark.parametrize("text", ["3", "3/3", "a/b", "-1/3", "1/", "/"])
 def test_shards_that_are_none(text):
-    with pytest.raises(InputError, match="is no share"):
+    with pytest.raises(SettingsError, match="is no share"):
         parse_shard(text)
 
 
