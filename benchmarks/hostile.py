@@ -15,6 +15,7 @@ import argparse
 import csv
 import hashlib
 import os
+import resource
 import shutil
 import signal
 import stat
@@ -76,11 +77,12 @@ def run_stack(arguments: list[str], *, seconds: float) -> Run:
         child = os.fork()
         if child == 0:
             _child(arguments, out.fileno())
-        status = _waited(child, started + seconds)
-        killed = status is None
-        if killed:
+        ended = _waited(child, started + seconds)
+        killed = ended is None
+        if ended is None:
             os.kill(child, signal.SIGKILL)
-        _, status, usage = os.wait4(child, 0) if killed else status
+            ended = os.wait4(child, 0)
+        _, status, usage = ended
         took = time.perf_counter() - started
         out.seek(0)
         text = out.read().decode("utf-8", "backslashreplace")
@@ -109,7 +111,7 @@ def _child(arguments: list[str], out: int) -> None:
         os._exit(code)
 
 
-def _waited(child: int, until: float) -> tuple[int, int, object] | None:
+def _waited(child: int, until: float) -> tuple[int, int, resource.struct_rusage] | None:
     while time.perf_counter() < until:
         result = os.wait4(child, os.WNOHANG)
         if result[0]:

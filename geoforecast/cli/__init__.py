@@ -88,10 +88,16 @@ def stack(
 
             with progress_bar("stack") as progress:
                 result = stack_scenes(
-                    *(project, chosen, settings, split),
-                    **{"jobs": jobs, "dry_run": dry_run, "progress": progress},
-                    **{"shard": part, "finalise": finalise},
-                    **({"scheduler": scheduler} if scheduler else {}),
+                    project,
+                    chosen,
+                    settings,
+                    split,
+                    jobs=jobs,
+                    dry_run=dry_run,
+                    progress=progress,
+                    shard=part,
+                    finalise=finalise,
+                    scheduler=scheduler,
                 )
             return Done(result, result.describe())
 

@@ -22,14 +22,14 @@ from zarr.codecs import BloscCodec
 
 Four = tuple[int, int, int, int]
 # lz4 with shuffle: 4.5 times cheaper than zstd-1 for about 4 % more bytes.
-COMPRESSOR, LEVEL = "lz4", 5
+LEVEL = 5
 
 _scratch = threading.local()
 
 
 def zarr_codec() -> BloscCodec:
     """How Zarr is told that chunks are compressed."""
-    return BloscCodec(cname=COMPRESSOR, clevel=LEVEL, shuffle="shuffle")
+    return BloscCodec(cname="lz4", clevel=LEVEL, shuffle="shuffle")
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class ChunkFiles:
         if part.shape != self.chunk:
             whole.fill(self.fill)
         whole[tuple(slice(n) for n in part.shape)] = part
-        codec = numcodecs.Blosc(cname=COMPRESSOR, clevel=LEVEL, shuffle=numcodecs.Blosc.SHUFFLE)
+        codec = numcodecs.Blosc(cname="lz4", clevel=LEVEL, shuffle=numcodecs.Blosc.SHUFFLE)
         data: bytes = codec.encode(whole)
         return data
 

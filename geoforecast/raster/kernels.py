@@ -144,13 +144,36 @@ def bilinear(
             if own or b == 0:
                 _clear(masks[m], np.uint64(w), runs, starts, stops, bases, clear)
             rest = _along_runs(
-                *(flat[b], np.uint64(w), nodata[b], scale[b], offset[b]),
-                *(clear, us, vs, runs, starts, stops, bases, values[b, i], valid[b, i]),
+                flat[b],
+                np.uint64(w),
+                nodata[b],
+                scale[b],
+                offset[b],
+                clear,
+                us,
+                vs,
+                runs,
+                starts,
+                stops,
+                bases,
+                values[b, i],
+                valid[b, i],
             )
             if rest:
                 _elsewhere(
-                    *(raw[b], usable[m], nodata[b], scale[b], offset[b], row0, col0),
-                    *(height, width, x[i], y[i], values[b, i], valid[b, i]),
+                    raw[b],
+                    usable[m],
+                    nodata[b],
+                    scale[b],
+                    offset[b],
+                    row0,
+                    col0,
+                    height,
+                    width,
+                    x[i],
+                    y[i],
+                    values[b, i],
+                    valid[b, i],
                 )
 
 
@@ -262,7 +285,7 @@ def _along_runs(
             values[j] = np.float32(total * a + o) if good else values[j]
             valid[j] = good
             done += good
-    return values.shape[0] - done
+    return int(values.shape[0]) - done
 
 
 @numba.njit(nogil=True, cache=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from geoforecast.stack.verb import StackResult, stack_scenes
+    from geoforecast.stack.result import StackResult
+    from geoforecast.stack.verb import stack_scenes
 
 __all__ = ["StackResult", "stack_scenes"]
 

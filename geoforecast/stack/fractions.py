@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,7 +111,7 @@ def _fraction(job: Job, step: int, group: tuple[SceneFile, ...]) -> float:
 
 def _key(plan: Plan, settings: StackSettings, group: tuple[SceneFile, ...]) -> str:
     """A hash of all that a scene's fraction depends on; files go by size and age here."""
-    content = [
+    content: list[Any] = [
         [plan.grid.wkt, list(plan.grid.transform), list(plan.grid.shape), plan.read],
         settings.resampling,
     ]

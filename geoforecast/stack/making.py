@@ -111,8 +111,13 @@ class Making:
             self.writer.forget()
 
         return write_pixels(
-            *(self.plan, self.settings, self.writer),
-            **{"jobs": jobs, "progress": progress, "units": units, "done": done},
+            self.plan,
+            self.settings,
+            self.writer,
+            jobs=jobs,
+            progress=progress,
+            units=units,
+            done=done,
         )
 
     def finish(self, meta: Mapping[str, Any], records: Mapping[str, Sequence[str]]) -> Cube:

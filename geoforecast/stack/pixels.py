@@ -153,7 +153,7 @@ class _Crew:
         self.stop = threading.Event()
         self.error: BaseException | None = None
         self.finished = 0
-        self.left = defaultdict(int)
+        self.left: dict[int, int] = defaultdict(int)
         self.lanes: dict[int, Lane] = {}
         for unit in units:
             self.left[unit.lane] += 1

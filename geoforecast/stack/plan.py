@@ -140,9 +140,14 @@ def make_plan(
     if strange:  # settle everything as if these files were not there
         excluded = {**excluded, **strange}
         return make_plan(
-            *(inputs, settings, split),
-            **{"project": project, "jobs": jobs, "excluded": excluded},
-            **{"left_out": left_out, "grid": grid},
+            inputs,
+            settings,
+            split,
+            project=project,
+            jobs=jobs,
+            excluded=excluded,
+            left_out=left_out,
+            grid=grid,
         )
     for doubt in raw_number_doubts(bands.derived, scenes):
         log.warning("%s", doubt)

@@ -32,8 +32,12 @@ class Planning:
             excluded: key -> reason of files that are set aside.
         """
         plan = make_plan(
-            *(self.inputs, self.settings, self.split),
-            **{"project": self.project, "jobs": self.jobs, "excluded": excluded or {}},
+            self.inputs,
+            self.settings,
+            self.split,
+            project=self.project,
+            jobs=self.jobs,
+            excluded=excluded or {},
         )
         check_fill(replace(self.settings, kind=plan.kind))
         check_layers(self.settings, plan.grid, self.project, self.jobs)
@@ -66,8 +70,13 @@ class Planning:
         self, plan: Plan, excluded: Mapping[str, str], left_out: Mapping[str, str]
     ) -> Plan:
         smaller = make_plan(
-            *(self.inputs, self.settings, self.split),
-            **{"project": self.project, "jobs": self.jobs, "excluded": excluded},
-            **{"left_out": left_out, "grid": plan.grid},
+            self.inputs,
+            self.settings,
+            self.split,
+            project=self.project,
+            jobs=self.jobs,
+            excluded=excluded,
+            left_out=left_out,
+            grid=plan.grid,
         )
         return replace(smaller, grid_text=plan.grid_text)

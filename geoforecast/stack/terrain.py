@@ -168,7 +168,7 @@ def _horn(
 def _between(nodes: Floats, n: int, k: int, u: float, v: float) -> float:
     top = nodes[n, k] * (1.0 - u) + nodes[n, k + 1] * u
     low = nodes[n + 1, k] * (1.0 - u) + nodes[n + 1, k + 1] * u
-    return top * (1.0 - v) + low * v
+    return float(top * (1.0 - v) + low * v)
 
 
 @numba.njit(nogil=True, cache=True, inline="always")

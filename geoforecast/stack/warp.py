@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,7 @@ from geoforecast.stack.readings import Reading
 from geoforecast.stack.scenes import MaskSource, SceneFile
 from geoforecast.stack.sources import Lane
 
-KERNELS = {
+KERNELS: dict[str, Callable[..., None]] = {
     "nearest": kernels.nearest,
     "bilinear": kernels.bilinear,
     "cubic": wide_kernels.cubic,
@@ -145,7 +145,7 @@ class Places:
     warping: Warping
     tile: Tile
     cols: range
-    _found: dict[tuple[Grid, bool, int], list[Piece]] = field(default_factory=dict)
+    _found: dict[tuple[Grid, str, int], list[Piece]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def pieces(self, grid: Grid, method: str, bands: int) -> list[Piece]:
@@ -154,8 +154,8 @@ class Places:
         with self._lock:
             if key not in self._found:
                 way = self.warping.maps[grid]
-                self._found[key] = _pieces(way, self.tile, self.cols, method, bands)  # type: ignore[index]
-            return self._found[key]  # type: ignore[index]
+                self._found[key] = _pieces(way, self.tile, self.cols, method, bands)
+            return self._found[key]
 
 
 def _pieces(way: CoordinateMap, tile: Tile, cols: range, method: str, bands: int) -> list[Piece]:
