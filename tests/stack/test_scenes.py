@@ -25,7 +25,8 @@ def inventory(folder, **options):
     settle_dates(files, options.date_regex, problems, 1)
     problems.settle(len(files))
     bands, text = assign_roles([f for f in files if f.used], options, problems)
-    return files, bands, text
+    assert (set(bands.read), bands.derived) == (set(bands.kept), ())
+    return files, bands.kept, text
 
 
 def ones(bands=1, dtype=np.float32):
