@@ -13,8 +13,8 @@ Each kernel reads a window of a source image and writes float32 results in physi
         written only where it becomes True
 
 A result is valid if the nearest source pixel is usable, so that resampling neither grows
-nor shrinks the data. Sums run in float64 in a fixed order, and each result depends on its
-own coordinates only, so that any tiling gives the same bits.
+nor shrinks the data, and if float32 can hold it. Sums run in float64 in a fixed order, and
+each result depends on its own coordinates only, so that any tiling gives the same bits.
 
 Written here because libraries warp one band of one image at a time and depend on the chunk
 they are asked for; see docs/design.md.
@@ -66,8 +66,10 @@ def copied(
             for j in range(wide):
                 number = np.float64(raw[b, i, j])
                 if usable[m, i, j] and _is_usable(number, nodata[b]):
-                    values[b, i, j] = number * scale[b] + offset[b]
-                    valid[b, i, j] = True
+                    physical = number * scale[b] + offset[b]
+                    if abs(physical) <= _LARGEST:
+                        values[b, i, j] = physical
+                        valid[b, i, j] = True
 
 
 @numba.njit(nogil=True, cache=True)
@@ -99,8 +101,10 @@ def nearest(
             for b in range(bands):
                 number = np.float64(raw[b, r, c])
                 if usable[b if own else 0, r, c] and _is_usable(number, nodata[b]):
-                    values[b, i, j] = number * scale[b] + offset[b]
-                    valid[b, i, j] = True
+                    physical = number * scale[b] + offset[b]
+                    if abs(physical) <= _LARGEST:
+                        values[b, i, j] = physical
+                        valid[b, i, j] = True
 
 
 @numba.njit(nogil=True, cache=True)
@@ -274,6 +278,7 @@ def _along_runs(
             upper = p00 + (p01 - p00) * us[j]
             lower = p10 + (p11 - p10) * us[j]
             total = upper + (lower - upper) * vs[j]
+            physical = total * a + o
             good = (
                 clear[j]
                 & (p00 != none)
@@ -281,8 +286,9 @@ def _along_runs(
                 & (p10 != none)
                 & (p11 != none)
                 & (abs(total) <= _LARGEST)
+                & (abs(physical) <= _LARGEST)
             )
-            values[j] = np.float32(total * a + o) if good else values[j]
+            values[j] = np.float32(physical) if good else values[j]
             valid[j] = good
             done += good
     return int(values.shape[0]) - done
@@ -327,5 +333,7 @@ def _elsewhere(
                     weight = (v if dr else 1.0 - v) * (u if dc else 1.0 - u)
                     total += weight * number
                     weights += weight
-        values[j] = total / weights * a + o
-        valid[j] = True
+        physical = total / weights * a + o
+        if abs(physical) <= _LARGEST:
+            values[j] = physical
+            valid[j] = True
