@@ -11,6 +11,7 @@ import itertools
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,25 @@ Four = tuple[int, int, int, int]
 LEVEL = 5
 
 _scratch = threading.local()
+
+
+def _is_constant(part: NDArray[Any]) -> bool:
+    """Whether all values are one, as where nothing is valid; most parts are told by two."""
+    first, last = part[0, 0, 0, 0], part[-1, -1, -1, -1]
+    if first != first:
+        return bool(last != last and np.isnan(part).all())
+    return bool(first == last and (part == first).all())
+
+
+@lru_cache(maxsize=16)
+def _constant_chunk(chunk: Four, dtype: str, value: bytes) -> bytes:
+    return _compressed(np.full(chunk, np.frombuffer(value, dtype)[0]))
+
+
+def _compressed(whole: NDArray[Any]) -> bytes:
+    codec = numcodecs.Blosc(cname="lz4", clevel=LEVEL, shuffle=numcodecs.Blosc.SHUFFLE)
+    data: bytes = codec.encode(whole)
+    return data
 
 
 def zarr_codec() -> BloscCodec:
@@ -86,6 +106,8 @@ class ChunkFiles:
             )
 
     def _encoded(self, part: NDArray[Any]) -> bytes:
+        if part.shape == self.chunk and _is_constant(part):
+            return _constant_chunk(self.chunk, part.dtype.str, part[:1, :1, :1, :1].tobytes())
         # Memory that is fresh each time costs more than copying into it.
         whole = _scratch.__dict__.get(part.dtype.str)
         if whole is None or whole.shape != self.chunk:
@@ -93,9 +115,7 @@ class ChunkFiles:
         if part.shape != self.chunk:
             whole.fill(self.fill)
         whole[tuple(slice(n) for n in part.shape)] = part
-        codec = numcodecs.Blosc(cname="lz4", clevel=LEVEL, shuffle=numcodecs.Blosc.SHUFFLE)
-        data: bytes = codec.encode(whole)
-        return data
+        return _compressed(whole)
 
     def _sharded(self, block: NDArray[Any]) -> bytes:
         """Chunks one after the other, then where each lies, then a checksum of that.

@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from geoforecast.project import plain, replacing
+from geoforecast.project import plain
 from geoforecast.raster.cube import CubeWriter
 from geoforecast.raster.grid import Tile
 from geoforecast.raster.measures import Part
@@ -93,6 +95,7 @@ def unit_keys(
     common = {
         "grid": [plan.grid.wkt, list(plan.grid.transform), list(plan.grid.shape)],
         "bands": plan.bands,
+        "derived": [[item.name, item.text] for item in plan.derived],
         "dtype": plan.dtype,
         "settings": {name: plain(getattr(settings, name)) for name in PIXEL_SETTINGS},
     }
@@ -143,15 +146,19 @@ class Ledger:
         """
         content = io.BytesIO()
         np.savez(content, key=key, size=size, cells=part.cells, overview=part.overview)
-        with replacing(self._path(unit)) as temporary:
-            temporary.write_bytes(content.getvalue())
+        # Not synced: hundreds of syncs took longer than the work, and a note that a power
+        # failure spoils only means that its unit is done again.
+        path = self._path(unit)
+        draft = path.with_suffix(f".{os.getpid()}")
+        draft.write_bytes(content.getvalue())
+        draft.replace(path)
 
     def key(self, unit: Unit) -> tuple[str, int]:
         """The key that a unit was done under, "" if it was not, and the bytes of its files."""
         try:
             with np.load(self._path(unit)) as content:
                 return str(content["key"]), int(content["size"])
-        except (OSError, ValueError, KeyError, EOFError):
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return "", 0
 
     def part(self, unit: Unit) -> Part:
