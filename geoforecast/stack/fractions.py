@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geoforecast.errors import SceneError
 from geoforecast.project import plain, write_json
 from geoforecast.raster.geotiff import gdal_session
 from geoforecast.raster.grid import Tile
@@ -25,7 +26,7 @@ from geoforecast.stack.pixels import Job, bands_of, job_of
 from geoforecast.stack.plan import Plan
 from geoforecast.stack.scenes import SceneFile
 from geoforecast.stack.sources import Lane
-from geoforecast.stack.warp import Places, warp
+from geoforecast.stack.warp import Places, blamed, warp
 
 ROWS = 256
 # How the reason of a scene that is left out ends.
@@ -36,7 +37,9 @@ STRIP_VALUES = 2**23
 Fractions = Mapping[tuple[int, int], float]  # (step, time within it) -> valid fraction
 
 
-def scene_fractions(plan: Plan, settings: StackSettings, jobs: int, folder: Path) -> Fractions:
+def scene_fractions(
+    plan: Plan, settings: StackSettings, jobs: int, folder: Path
+) -> tuple[Fractions, dict[str, SceneError]]:
     """The share of the grid that is valid at each time, mean over bands.
 
     Args:
@@ -44,10 +47,11 @@ def scene_fractions(plan: Plan, settings: StackSettings, jobs: int, folder: Path
         settings: --resampling and what else makes pixels.
         jobs: threads.
         folder: where results are kept from run to run.
-    Raises:
-        SceneError: pixels cannot be decoded.
+    Returns:
+        The shares; file key -> error, of files whose pixels cannot be decoded.
     """
     job = job_of(plan, settings)
+    failed: dict[str, SceneError] = {}
     places = [(step, time) for step, groups in enumerate(plan.steps) for time in range(len(groups))]
 
     def measure(place: tuple[int, int]) -> float:
@@ -57,12 +61,14 @@ def scene_fractions(plan: Plan, settings: StackSettings, jobs: int, folder: Path
         if kept.is_file():
             return float(json.loads(kept.read_text())["valid_fraction"])
         with gdal_session():
-            fraction = _fraction(job, step, group)
-        write_json(kept, {"valid_fraction": fraction})
+            fraction, errors = _fraction(job, step, group)
+        failed.update(errors)
+        if not errors:
+            write_json(kept, {"valid_fraction": fraction})
         return fraction
 
     with ThreadPoolExecutor(jobs) as pool:
-        return dict(zip(places, pool.map(measure, places), strict=True))
+        return dict(zip(places, pool.map(measure, places), strict=True)), failed
 
 
 def poor_scenes(plan: Plan, fractions: Fractions, least: float) -> dict[str, str]:
@@ -84,7 +90,9 @@ def best_orders(plan: Plan, fractions: Fractions) -> dict[int, NDArray[np.int64]
     }
 
 
-def _fraction(job: Job, step: int, group: tuple[SceneFile, ...]) -> float:
+def _fraction(
+    job: Job, step: int, group: tuple[SceneFile, ...]
+) -> tuple[float, dict[str, SceneError]]:
     height, width = job.plan.grid.shape
     bands = len(job.plan.read)
     lane = Lane(bands_of(job.plan, [step]))
@@ -101,19 +109,22 @@ def _fraction(job: Job, step: int, group: tuple[SceneFile, ...]) -> float:
                 for bundle in bundles:
                     shape = (len(bundle.bands), *tile.shape)
                     values, valid = np.empty(shape, job.plan.dtype), np.zeros(shape, bool)
-                    if warp(job.warping, bundle, where, lane, values, valid):
-                        usable[list(bundle.bands)] |= valid
+                    try:
+                        warp(job.warping, bundle, where, lane, values, valid)
+                    except SceneError as error:
+                        return 0.0, {file.key: error for file in blamed(bundle, error)}
+                    usable[list(bundle.bands)] |= valid
                 count += int(np.count_nonzero(usable))
     finally:
         lane.close()
-    return count / (bands * height * width)
+    return count / (bands * height * width), {}
 
 
 def _key(plan: Plan, settings: StackSettings, group: tuple[SceneFile, ...]) -> str:
     """A hash of all that a scene's fraction depends on; files go by size and age here."""
     content: list[Any] = [
         [plan.grid.wkt, list(plan.grid.transform), list(plan.grid.shape), plan.read],
-        settings.resampling,
+        [settings.resampling, plan.kind],
     ]
     for file in group:
         mask = file.mask

@@ -31,7 +31,7 @@ from geoforecast.stack.plan import Plan
 from geoforecast.stack.scenes import SceneFile
 from geoforecast.stack.sources import Lane
 from geoforecast.stack.units import Unit, units_of
-from geoforecast.stack.warp import Bundle, Places, Warping, warp
+from geoforecast.stack.warp import Bundle, Places, Warping, blamed, warp
 
 # Pixels times bands times scenes held at once where scenes must be kept apart.
 HELD_PIXELS = 2**23
@@ -335,10 +335,12 @@ class Filling:
         job = self.job
         by_time: dict[int, list[tuple[int, Layer]]] = defaultdict(list)
         for time, group in enumerate(groups):
-            looks: dict[int, list[Layer]] = defaultdict(list)
+            ranks = {file.key: rank for rank, file in enumerate(group)}
+            looks: dict[int, list[tuple[int, Layer]]] = defaultdict(list)
             for bundle in job.warping.bundles(group):
+                files = {band: file.key for file, _, _, band in bundle.parts}
                 for band, layer in (self._layers(bundle, places) or {}).items():
-                    looks[band].append(layer)
+                    looks[band].append((ranks[files[band]], layer))
             named = {
                 job.plan.read[band]: _together(layers, job.merge) for band, layers in looks.items()
             }
@@ -366,15 +368,14 @@ class Filling:
         try:
             return warp(self.job.warping, bundle, places, self.lane, values, valid)
         except SceneError as error:
-            for file in {id(part[0]): part[0] for part in bundle.parts}.values():
-                if str(file.path) in error.what or len(bundle.parts) == 1:
-                    self.failed.setdefault(file.key, error)
-            if not self.failed:  # the mask, or a name that is shown otherwise
-                self.failed[bundle.parts[0][0].key] = error
+            for file in blamed(bundle, error):
+                self.failed.setdefault(file.key, error)
             return False
 
 
-def _together(layers: Sequence[Layer], rule: str) -> Layer:
+def _together(looks: Sequence[tuple[int, Layer]], rule: str) -> Layer:
+    """Layers of one time as one, in the order of their numbers: that of the files' names."""
+    layers = [layer for _, layer in sorted(looks, key=lambda look: look[0])]
     if len(layers) == 1:
         return layers[0]
     return composite(np.stack([v for v, _ in layers]), np.stack([u for _, u in layers]), rule)

@@ -241,6 +241,11 @@ def check_settings(settings: StackSettings) -> None:
             "--dilate to act on.",
             remedy="Name the mask with --mask, or leave these out.",
         )
+    if settings.chunk & (settings.chunk - 1):
+        raise SettingsError(
+            f"--chunk {settings.chunk} is no power of two.",
+            remedy="Give 32, 64, 128, 256, 512, 1024 or 2048.",
+        )
     if settings.scale == 0:
         raise SettingsError("--scale 0 makes all values equal.", remedy="Give another number.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,8 @@ from geoforecast.stack.fill import check_fill
 from geoforecast.stack.fractions import best_orders, poor_scenes, scene_fractions
 from geoforecast.stack.layers import check_layers
 from geoforecast.stack.plan import Plan, make_plan
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,21 +46,36 @@ class Planning:
         check_layers(self.settings, plan.grid, self.project, self.jobs)
         return plan
 
-    def refined(self, plan: Plan, excluded: Mapping[str, str]) -> Plan:
+    def refined(self, plan: Plan, excluded: dict[str, str]) -> Plan:
         """A plan less the scenes below --min-valid, and with the order of --composite best.
 
         The grid stays that of all scenes.
+
+        Args:
+            plan: as plan(excluded).
+            excluded: key -> reason of files that are set aside; those whose pixels cannot be
+                decoded are added, if --on-error says so.
+        Raises:
+            SceneError: pixels cannot be decoded.
         """
         settings = self.settings
         ranked = settings.composite == "best" and settings.cadence != "none"
         if not (settings.min_valid or ranked):
             return plan
         folder = self.project.root / ".stacking-fractions"
-        fractions = scene_fractions(plan, settings, self.jobs, folder)
+        fractions, failed = scene_fractions(plan, settings, self.jobs, folder)
+        while failed:
+            if settings.on_error == "fail":
+                raise failed[min(failed)]
+            for key, error in sorted(failed.items()):
+                log.warning("Quarantined: %s", error.what)
+                excluded[key] = error.what
+            plan = self.plan(excluded)
+            fractions, failed = scene_fractions(plan, settings, self.jobs, folder)
         poor = poor_scenes(plan, fractions, settings.min_valid)
         if poor:
             plan = self._without(plan, excluded, poor)
-            fractions = scene_fractions(plan, settings, self.jobs, folder) if ranked else {}
+            fractions = scene_fractions(plan, settings, self.jobs, folder)[0] if ranked else {}
         return replace(plan, orders=best_orders(plan, fractions)) if ranked else plan
 
     def as_before(self, cube: Cube, excluded: Mapping[str, str]) -> Plan:

@@ -23,7 +23,6 @@ from geoforecast.stack.identity import (
     content_of,
     digest_of,
     existing_cube,
-    file_digests,
 )
 from geoforecast.stack.layers import check_layers, write_layers
 from geoforecast.stack.making import Making, begin, refuse_unfinished, shard_of
@@ -132,7 +131,7 @@ def _stack(
         for key, error in sorted(outcome.failed.items()):
             log.warning("Quarantined: %s", error.what)
             excluded[key] = error.what
-    texts = _complete(project, making, content, excluded, keys, hashes, jobs)
+    texts = _complete(project, making, content, excluded, keys, jobs)
     write_scenes_csv(project.scenes_path, plan.files, hashes)
     quality = write_quality(project, open_cube(project.cube_path))
     result = result_of(project, plan, quality=quality.describe(), texts=texts)
@@ -182,12 +181,11 @@ def _complete(
     content: Mapping[str, Any],
     excluded: Mapping[str, str],
     keys: Sequence[str],
-    hashes: Mapping[str, str],
     jobs: int,
 ) -> tuple[str, ...]:
     """Turn the units into a cube and put it in place; sentences on what lies beside them."""
     plan, settings = making.plan, making.settings
-    records = {"keys": keys, "files": file_digests(plan, hashes)}
+    records = {"keys": keys, "files": content["files"]}
     meta = _meta(plan, settings, content)
     cube = making.finish({**meta, "quarantined": dict(excluded)}, records)
     counts = cube.step_statistics()[..., COUNT].sum(axis=1).astype(np.int64)

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geoforecast.errors import SceneError
 from geoforecast.raster import area_kernels, kernels, wide_kernels
 from geoforecast.raster.footprints import AREA_METHODS, window_for
 from geoforecast.raster.geotiff import not_nodata
 from geoforecast.raster.grid import Grid, Tile
 from geoforecast.raster.resample import CoordinateMap, Floats, sample
-from geoforecast.stack.conversions import apply_conversion
-from geoforecast.stack.readings import Reading
+from geoforecast.stack.readings import Reading, convert
 from geoforecast.stack.scenes import MaskSource, SceneFile
 from geoforecast.stack.sources import Lane
 
@@ -234,6 +234,16 @@ def warp(
     return bool(pieces)
 
 
+def blamed(bundle: Bundle, error: SceneError) -> list[SceneFile]:
+    """The files of a bundle that cannot be used: those that are named, or all under the mask."""
+    files = list({file.key: file for file, *_ in bundle.parts}.values())
+    mask = files[0].mask
+    if mask is not None and str(mask.header.path) in error.what:
+        return files
+    named = [file for file in files if str(file.path) in error.what]
+    return named or files[:1]  # a name that is shown otherwise: one at a time
+
+
 Numbers = tuple[Floats, Floats, Floats]  # nodata, scale, offset of each band
 
 
@@ -248,9 +258,10 @@ def _numbers(
     usable = usable[None]
     readings = [reading for _, _, reading, _ in bundle.parts]
     if any(_needs_look(reading) for reading in readings):
-        parts = [_looked_at(p, usable[0], r) for p, r in zip(raw, readings, strict=True)]
+        physical = any(reading.conversion for reading in readings)
+        parts = [_looked_at(p, usable[0], r, physical) for p, r in zip(raw, readings, strict=True)]
         usable = np.stack([u for _, u in parts])
-        if any(reading.conversion for reading in readings):
+        if physical:
             raw = np.stack([p for p, _ in parts])
             return raw, usable, kernels.as_they_are(len(readings))
     kind = raw.dtype
@@ -270,20 +281,20 @@ def _needs_look(reading: Reading) -> bool:
 
 
 def _looked_at(
-    raw: NDArray[Any], usable: NDArray[np.bool_], reading: Reading
+    raw: NDArray[Any], usable: NDArray[np.bool_], reading: Reading, physical: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """A band in physical units if it is converted, and its own usability."""
+    """A band, in physical units if one of its bundle is converted, and its own usability."""
     usable = usable & np.logical_and.reduce([not_nodata(raw, n) for n in (None, *reading.nodata)])
     if reading.low is not None:
         usable &= raw >= reading.low
     if reading.high is not None:
         usable &= raw <= reading.high
-    if not reading.conversion:
+    if not physical:
         return raw, usable
     values = np.where(usable, raw, raw.dtype.type(0)).astype(np.float32)
     values = values * np.float32(reading.scale) + np.float32(reading.offset)
     with np.errstate(all="ignore"):  # of pixels that are not usable, mostly
-        values = apply_conversion(values, reading.conversion)
+        values = convert(values, reading)
     return values, usable & np.isfinite(values)
 
 
