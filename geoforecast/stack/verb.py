@@ -17,6 +17,7 @@ from geoforecast.raster.measures import COUNT
 from geoforecast.samples.normaliser import fit_normaliser, fit_statistics, to_meta
 from geoforecast.samples.split import Split
 from geoforecast.settings import SplitSettings, StackSettings
+from geoforecast.stack.cluster import call_off, fill_on_cluster
 from geoforecast.stack.fractions import MIN_VALID_MARK
 from geoforecast.stack.identity import (
     check_place,
@@ -50,6 +51,7 @@ def stack_scenes(
     progress: Progress | None = None,
     shard: tuple[int, int] | None = None,
     finalise: bool = False,
+    scheduler: str = "",
 ) -> StackResult:
     """Make the cube of a project from folders of GeoTIFFs.
 
@@ -66,6 +68,8 @@ def stack_scenes(
         shard: (index, count): do only this share of the units, beside other processes that do
             the others; the cube is not there yet then.
         finalise: put the cube in place that shards have made.
+        scheduler: address of a Dask scheduler, whose workers do the units instead of ``jobs``
+            threads here.
     Raises:
         GeoforecastError: any of its kinds; an existing cube is then still there.
     """
@@ -80,7 +84,7 @@ def stack_scenes(
         with recorded(project, "stack", {**noted, "shard": list(shard)}):
             return _one_share(project, inputs, settings, split, jobs, progress, shard)
     with project.lock(create=True), recorded(project, "stack", noted) as notes:
-        result = _stack(project, inputs, settings, split, jobs, progress, finalise)
+        result = _stack(project, inputs, settings, split, jobs, progress, finalise, scheduler)
         notes.update(steps=result.steps, files=result.used, up_to_date=result.up_to_date)
     return result
 
@@ -93,6 +97,7 @@ def _stack(
     jobs: int,
     progress: Progress | None,
     finalise: bool,
+    scheduler: str,
 ) -> StackResult:
     planning = Planning(inputs, settings, split, project, jobs)
     plan = planning.plan()
@@ -124,7 +129,12 @@ def _stack(
             log.info(
                 "%d of %d units of the cube are there already.", len(keys) - len(todo), len(keys)
             )
-        outcome = making.fill(todo, [wanted[u] for u in todo], jobs=jobs, progress=progress)
+        named = [wanted[unit] for unit in todo]
+        if scheduler:
+            outcome = fill_on_cluster(making, todo, named, address=scheduler, progress=progress)
+        else:
+            call_off(making.folder)
+            outcome = making.fill(todo, named, jobs=jobs, progress=progress)
         if not outcome.failed:
             break
         # The cube must be as if these files were not there, so what they touched is made again.
