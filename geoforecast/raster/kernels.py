@@ -47,7 +47,6 @@ def _is_usable(number: float, nodata: float) -> bool:
     return number != nodata and abs(number) <= _LARGEST
 
 
-@numba.njit(nogil=True, cache=True)
 def copied(
     raw: Raw,
     usable: Bools,
@@ -57,19 +56,42 @@ def copied(
     values: Raw,
     valid: Bools,
 ) -> None:
-    """The window itself, where source and target share one grid."""
+    """The window itself, where source and target share one grid; NaN, or 0, where invalid.
+
+    Unlike the other kernels it writes every pixel, so that nobody need clear them before.
+    """
+    nothing = values.dtype.type(np.nan if values.dtype.kind == "f" else 0)
+    _copied(raw, usable, nodata, scale, offset, nothing, values, valid)
+
+
+@numba.njit(nogil=True, cache=True)
+def _copied(
+    raw: Raw,
+    usable: Bools,
+    nodata: Floats,
+    scale: Floats,
+    offset: Floats,
+    nothing: Any,
+    values: Raw,
+    valid: Bools,
+) -> None:
     bands, high, wide = raw.shape
     own = usable.shape[0] == bands
     for b in range(bands):
         m = b if own else 0
+        none, a, o = nodata[b], scale[b], offset[b]
         for i in range(high):
             for j in range(wide):
                 number = np.float64(raw[b, i, j])
-                if usable[m, i, j] and _is_usable(number, nodata[b]):
-                    physical = number * scale[b] + offset[b]
-                    if abs(physical) <= _LARGEST:
-                        values[b, i, j] = physical
-                        valid[b, i, j] = True
+                physical = number * a + o
+                good = (
+                    usable[m, i, j]
+                    & (number != none)
+                    & (abs(number) <= _LARGEST)
+                    & (abs(physical) <= _LARGEST)
+                )
+                values[b, i, j] = physical if good else nothing
+                valid[b, i, j] = good
 
 
 @numba.njit(nogil=True, cache=True)

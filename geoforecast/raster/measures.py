@@ -103,6 +103,13 @@ def _measure(values: NDArray[Any], valid: NDArray[np.bool_], side: int, cells: C
 def _measure_cell(
     values: NDArray[Any], valid: NDArray[np.bool_], result: NDArray[np.float64]
 ) -> None:
+    count = 0
+    for i in range(valid.shape[0]):
+        for j in range(valid.shape[1]):
+            count += valid[i, j]
+    result[0] = count
+    if count == 0:
+        return
     # Differences from a value of the cell keep the squares small, so that their sum is exact
     # enough in one pass.
     shift = 0.0
@@ -115,30 +122,25 @@ def _measure_cell(
                 break
         if found:
             break
-    count = 0
     total, squares = 0.0, 0.0
     low, high = np.inf, -np.inf
     for i in range(values.shape[0]):
-        n, s, ss = 0, 0.0, 0.0
+        s, ss = 0.0, 0.0
         for j in range(values.shape[1]):
             value = float(values[i, j])
             ok = valid[i, j]
             d = value - shift if ok else 0.0
-            n += ok
             s += d
             ss += d * d
             low = min(low, value) if ok else low
             high = max(high, value) if ok else high
-        count += n
         total += s
         squares += ss
-    result[0] = count
-    if count > 0:
-        mean = total / count
-        result[1] = shift + mean
-        result[2] = max(0.0, squares - total * mean)
-        result[3] = low
-        result[4] = high
+    mean = total / count
+    result[1] = shift + mean
+    result[2] = max(0.0, squares - total * mean)
+    result[3] = low
+    result[4] = high
 
 
 @numba.njit(nogil=True, cache=True)

@@ -289,9 +289,10 @@ class Filling:
     def fill(self, number: int) -> None:
         """Fill one step of the unit."""
         values, valid = self.values[number], self.valid[number]
-        values.fill(np.nan if values.dtype.kind == "f" else 0)
-        valid.fill(False)
         groups = self.job.plan.steps[self.unit.steps[number]]
+        if not self._covered(groups):
+            values.fill(np.nan if values.dtype.kind == "f" else 0)
+            valid.fill(False)
         if len(groups) == 1 and not self.job.derived and self._straight(groups[0], values, valid):
             return
         scenes = max(1, sum(len(group) for group in groups)) * len(self.job.plan.read)
@@ -305,6 +306,17 @@ class Filling:
             for index, (layer, usable) in self._step(groups, places, order).items():
                 values[index][here][usable] = layer[usable]
                 valid[index][here] = usable
+
+    def _covered(self, groups: Sequence[Sequence[SceneFile]]) -> bool:
+        """Whether one copy will write every pixel of the step, which need not be cleared then."""
+        if len(groups) != 1 or self.job.derived:
+            return False
+        bundles = self.job.warping.bundles(groups[0])
+        return (
+            len(bundles) == 1
+            and self.job.warping.maps[bundles[0].grid].identity
+            and bundles[0].bands == tuple(range(len(self.job.plan.bands)))
+        )
 
     def _straight(
         self, group: Sequence[SceneFile], values: NDArray[Any], valid: NDArray[np.bool_]
