@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import pkgutil
 import time
 import uuid
@@ -41,6 +42,9 @@ def connected(address: str) -> Iterator[Client]:
             remedy="Install it, here and where the workers run: pip install 'geoforecast[dask]'",
         ) from error
     _check_scheduler(address)
+    # What the client meets comes back as an error of ours; it would log tracebacks as well.
+    its_log = logging.getLogger("distributed.client")
+    its_log.addFilter(_silence)
     client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name="geoforecast")
     try:
         try:
@@ -53,6 +57,11 @@ def connected(address: str) -> Iterator[Client]:
         yield client
     finally:
         client.close()
+        its_log.removeFilter(_silence)
+
+
+def _silence(_: logging.LogRecord) -> bool:
+    return False
 
 
 def _check_scheduler(address: str) -> None:

@@ -13,9 +13,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
+from distributed.client import FutureCancelledError
+from distributed.scheduler import KilledWorker
 
 from geoforecast import __version__
-from geoforecast.errors import InputError, InterruptedRunError, ProjectError, SceneError
+from geoforecast.errors import (
+    GeoforecastError,
+    InputError,
+    InterruptedRunError,
+    ProjectError,
+    SceneError,
+)
 from geoforecast.project import Project
 from geoforecast.raster.cube import open_cube
 from geoforecast.settings import SplitSettings, StackSettings
@@ -332,6 +340,25 @@ def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(tmp_path, folde
         client.wait_for_workers(WORKERS, timeout=30)
         assert set(client.run(os.getpid).values()) != set(pids)
     assert contents(project) == contents(one)
+
+
+class Lost:
+    """A future whose result never comes."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def result(self):
+        raise self.error
+
+
+def test_a_scheduler_that_is_gone_and_workers_that_die_are_told():
+    worker = type("Worker", (), {"address": "tcp://a:1"})()
+    with pytest.raises(GeoforecastError, match="more memory") as caught:
+        cluster_module._result(Lost(KilledWorker("units-0", worker, 3)))
+    assert caught.value.where == ("the last: tcp://a:1",)
+    with pytest.raises(InterruptedRunError, match="scheduler is gone"):
+        cluster_module._result(Lost(FutureCancelledError("units-0", "lost")))
 
 
 def test_no_units_need_no_cluster(tmp_path, folder):
