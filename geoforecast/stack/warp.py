@@ -30,8 +30,10 @@ KERNELS: dict[str, Callable[..., None]] = {
 }
 # Pixels times bands of one source window; a coarse target is cut until its windows fit.
 WINDOW_PIXELS = 2**24
-# From here on a target is so coarse that points of the source would be skipped.
-COARSE = 2.0
+# From here on a target is so coarse that points of the source would be skipped. At twice the
+# source bilinear skips none; a projection moves that by some per cent from scene to scene, and
+# all scenes of a series must be resampled alike.
+COARSE = 2.05
 
 
 @dataclass(frozen=True)

@@ -344,6 +344,20 @@ def test_coarse_targets_are_averages(project, write_tif, tmp_path, res, resampli
         np.testing.assert_allclose(values[0, 0, 1::3, 1::3], frames[0][0], rtol=1e-5)
 
 
+@pytest.mark.parametrize(("res", "expected"), [(20.06, "bilinear"), (20.8, "average")])
+def test_a_projection_does_not_part_scenes_of_half_the_size(write_tif, tmp_path, res, expected):
+    """Twice as coarse but for what a projection does to it: as if it were exactly twice."""
+    frames = [noise(step, (12, 18), 1).astype(np.float32) for step in range(8)]
+    folder = plain_scenes(write_tif, tmp_path / "in", frames)
+    found = {}
+    for resampling in ("auto", "bilinear", "average"):
+        project = Project(tmp_path / resampling)
+        stack(project, folder, res=(res,), resampling=resampling)
+        found[resampling] = pixels(project)[1]
+    assert not np.array_equal(found["bilinear"], found["average"], equal_nan=True)
+    np.testing.assert_array_equal(found["auto"], found[expected])
+
+
 def test_chunks_are_as_asked_for(project, write_tif, tmp_path):
     folder = plain_scenes(write_tif, tmp_path / "in", [noise(s, (50, 70), 1) for s in range(8)])
     stack(project, folder, chunk=32)

@@ -71,7 +71,7 @@ def find_outliers(
     for band in range(survey.sample.shape[1]):
         if categorical:
             found += _class_outliers(survey, band, enough[:, band], times)
-        elif _piles_up(survey, band):
+        elif piles_up(survey, band):
             found += _pile_outliers(survey, band, enough[:, band], times)
         else:
             found += _level_outliers(survey, band, enough[:, band], times)
@@ -105,7 +105,8 @@ def saturated(survey: Survey, band: int) -> float:
     return float(at_highest.sum() / total) if (at_highest > 0).sum() > 1 else 0.0
 
 
-def _piles_up(survey: Survey, band: int) -> bool:
+def piles_up(survey: Survey, band: int) -> bool:
+    """Many of a band's values are its lowest, as of rain."""
     total = survey.counts[band].sum()
     return bool(total) and survey.at_lowest[:, band].sum() / total >= PILE_SHARE
 

@@ -222,20 +222,26 @@ def draw_ranges(
     )
 
 
-def draw_strip(times: Times, edges: Double, counts: NDArray[np.int64]) -> Strip:
+def draw_strip(
+    times: Times, edges: Double, counts: NDArray[np.int64], *, piled: bool = False
+) -> Strip:
     """How the values of a band spread, over time and altogether.
 
     Args:
         times: (time,) datetime64.
         edges: (bin + 1,) ascending.
         counts: (time, bin).
+        piled: most values are in the lowest bin; it may exceed the scale, so that the others
+            are seen.
     """
     axis = TimeAxis(times)
     totals = counts.sum(axis=1, keepdims=True)
     # The root of the share: rare values stay visible beside common ones.
     shade = np.sqrt(counts / np.maximum(totals, 1))
     shade = np.where(counts > 0, shade, np.nan)
-    top = float(np.nanpercentile(shade, 99.5)) if (counts > 0).any() else 1.0
+    scaled = slice(1 if piled and counts[:, 1:].any() else 0, None)
+    judged = shade[:, scaled]
+    top = float(np.nanpercentile(judged, 99.5)) if np.isfinite(judged).any() else 1.0
     columns = axis.columns()
     picture = np.where(columns[:, None] >= 0, png.levels(shade, 0.0, top)[columns], 0)
     low, high = float(edges[0]), float(edges[-1])
@@ -243,7 +249,7 @@ def draw_strip(times: Times, edges: Double, counts: NDArray[np.int64]) -> Strip:
     ticks = ticks if len(ticks) > 1 else [low, high]
     return Strip(
         picture=png.indexed_uri(np.ascontiguousarray(picture.T[::-1]), png.viridis()),
-        side=_side_bars(counts.sum(axis=0)),
+        side=_side_bars(counts.sum(axis=0), scaled),
         x_ticks=axis.ticks(),
         y_ticks=_value_ticks(ticks, low, high),
     )
@@ -343,14 +349,14 @@ def _line(x: Double, y: Double) -> str:
     return "M" + "L".join(f"{a:g} {b:g}" for a, b in zip(x, y, strict=True))
 
 
-def _side_bars(counts: NDArray[np.int64]) -> str:
-    """Bars from the left, lowest bin at the bottom."""
-    most = max(1, int(counts.max(initial=0)))
+def _side_bars(counts: NDArray[np.int64], scaled: slice) -> str:
+    """Bars from the left, lowest bin at the bottom; the longest of the scaled ones fills."""
+    most = max(1, int(counts[scaled].max(initial=0)))
     high = HEIGHT / len(counts)
     path = []
     for number, count in enumerate(counts):
         if count:
             y = TOP + HEIGHT - (number + 1) * high
-            long = max(0.6, (SIDE_RIGHT - SIDE_LEFT) * count / most)
+            long = max(0.6, (SIDE_RIGHT - SIDE_LEFT) * min(1.0, count / most))
             path.append(f"M{SIDE_LEFT} {y:.2f}h{long:.1f}v{high * 0.86:.2f}h{-long:.1f}Z")
     return "".join(path)

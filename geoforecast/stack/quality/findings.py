@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from geoforecast.figures.words import four_digits, time_label
+from geoforecast.figures.words import time_label
 from geoforecast.raster.cube import Cube
 from geoforecast.stack.quality.alignment import FAIL, MOVED_PX, PASS, Alignment
 from geoforecast.stack.quality.checks import PILE_SHARE, SATURATED_SHARE, Outlier, saturated
 from geoforecast.stack.quality.survey import Survey
+from geoforecast.stack.quality.words import number
 
 LONGEST_LIST = 5
 
@@ -117,15 +118,15 @@ def _about_bands(cube: Cube, survey: Survey) -> list[Finding]:
         if np.isnan(low):
             found.append(Finding(True, f"{name} has no valid pixel in any step."))
         elif low == high:
-            found.append(Finding(True, f"{name} is {four_digits(low)} everywhere and always."))
+            found.append(Finding(True, f"{name} is {number(low)} everywhere and always."))
         elif cube.kind != "categorical":
             top = saturated(survey, band)
             if top >= SATURATED_SHARE:
-                text = f"{_percent(top)} of {name} is at its greatest value, {four_digits(high)}: "
+                text = f"{_percent(top)} of {name} is at its greatest value, {number(high)}: "
                 found.append(Finding(True, text + "it may be clipped, or an undeclared nodata."))
             bottom = survey.at_lowest[:, band].sum() / survey.counts[band].sum()
             if bottom >= PILE_SHARE:
-                text = f"{_percent(bottom)} of {name} is at its lowest value, {four_digits(low)}."
+                text = f"{_percent(bottom)} of {name} is at its lowest value, {number(low)}."
                 found.append(Finding(False, text))
     return found
 

@@ -14,15 +14,17 @@ from typing import Any
 import numpy as np
 
 from geoforecast import __version__
-from geoforecast.figures.words import four_digits, step_length, time_label
+from geoforecast.figures.words import step_length, time_label
 from geoforecast.project import Project, plain, replacing
 from geoforecast.raster.cube import Cube
 from geoforecast.stack.quality import drawing, png
 from geoforecast.stack.quality.alignment import STANDARD_PX, UNJUDGED
+from geoforecast.stack.quality.checks import piles_up
 from geoforecast.stack.quality.look import MAX_STEPS
 from geoforecast.stack.quality.measure import GOOD, Quality, Row, StepQuality, judge
 from geoforecast.stack.quality.sheet import draw_coverage, draw_sheet, drawn_size
 from geoforecast.stack.quality.survey import MAX_THUMBNAILS, Survey, evenly, survey_cube
+from geoforecast.stack.quality.words import number, share
 
 FORMAT = 1
 REPORT, NUMBERS = "report.html", "quality.json"
@@ -96,7 +98,7 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=_number, share=_share, safe_text=_safe_text)
+    environment.filters.update(number=number, share=share, safe_text=_safe_text)
     flagged = [item.step for item in quality.steps if item.flags and item.valid_fraction > 0]
     colours = [png.class_colours(len(band.edges)) for band in quality.bands]
     fraction = np.array([item.valid_fraction for item in quality.steps])
@@ -109,6 +111,7 @@ def render(
         name=cube.path.parent.name,
         labels=labels,
         step=step_length(cube.times),
+        one_share=len({band.valid_fraction for band in quality.bands}) == 1,
         validity=drawing.draw_validity(cube.times, fraction, flagged),
         bands=[
             _band_view(cube, survey, quality, band, colours[band])
@@ -142,7 +145,13 @@ def _band_view(
     item = quality.bands[band]
     outliers = [(found.step, found.text) for found in quality.outliers if found.band == band]
     seen = sum(item.histogram)
-    view: dict[str, Any] = {"item": item, "ranges": None, "strip": None, "classes": []}
+    view: dict[str, Any] = {
+        "item": item,
+        "ranges": None,
+        "strip": None,
+        "classes": [],
+        "piled": False,
+    }
     if seen == 0:
         return view
     if quality.kind == "categorical":
@@ -153,7 +162,9 @@ def _band_view(
         ]
         return view
     view["ranges"] = drawing.draw_ranges(cube.times, survey.quantiles[:, band], outliers)
-    view["strip"] = drawing.draw_strip(cube.times, survey.edges[band], survey.counts[band])
+    counts = survey.counts[band]
+    piled = view["piled"] = piles_up(survey, band)
+    view["strip"] = drawing.draw_strip(cube.times, survey.edges[band], counts, piled=piled)
     return view
 
 
@@ -216,21 +227,6 @@ def _read_rows(path: Path) -> list[Row]:
         return []
     with path.open(newline="", encoding="utf-8", errors="backslashreplace") as stream:
         return list(csv.DictReader(stream))
-
-
-def _number(value: float) -> str:
-    """Four significant digits, or all before the point, with a true minus; or a dash."""
-    if np.isnan(value):
-        return "–"
-    whole = 1e4 <= abs(value) < 1e9
-    return (f"{value:.0f}" if whole else four_digits(value)).replace("-", "−")
-
-
-def _share(value: float) -> str:
-    """A whole percentage that is 0 or 100 only if nothing or all is meant."""
-    if 0 < value < 0.005:
-        return "<1 %"
-    return ">99 %" if 0.995 <= value < 1 else f"{100 * value:.0f} %"
 
 
 def _safe_text(text: str) -> str:

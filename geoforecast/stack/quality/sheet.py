@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoforecast.figures.maps import north_up, pixel_aspect
-from geoforecast.figures.words import four_digits, time_label
+from geoforecast.figures.words import time_label
 from geoforecast.raster.cube import Cube
 from geoforecast.raster.grid import Grid
 from geoforecast.stack.derived import guess_roles
 from geoforecast.stack.quality import png
 from geoforecast.stack.quality.survey import Survey
+from geoforecast.stack.quality.words import number
 
 STRETCH = (2, 98)  # percentiles of a thumbnail's values
 THUMB, WIDE_THUMB = 96, 200  # drawn width in px; of rasters over twice as wide as high
@@ -75,7 +76,7 @@ def draw_sheet(cube: Cube, survey: Survey, colours: Sequence[Sequence[str]]) -> 
             step: png.indexed_uri(north_up(png.levels(thumb[0], low, high), grid), png.viridis())
             for step, thumb in survey.thumbnails.items()
         }
-        words = f"{cube.bands[0]}, dark {four_digits(low)} to bright {four_digits(high)}"
+        words = f"{cube.bands[0]}, dark {number(low)} to bright {number(high)}"
     thumbnails = tuple(
         Thumbnail(step, time_label(cube.times[step]), uri) for step, uri in sorted(uris.items())
     )

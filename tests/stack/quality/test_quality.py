@@ -17,6 +17,8 @@ from geoforecast.project import Project
 from geoforecast.raster.cube import Cube
 from geoforecast.stack.quality import QualityResult, report, write_quality
 from geoforecast.stack.quality.measure import measure_quality
+from geoforecast.stack.quality.words import number as number_text
+from geoforecast.stack.quality.words import share
 
 MakeCube = Callable[..., Cube]
 COLUMNS = ("path", "status", "reason", "time", "band", "role")
@@ -282,11 +284,28 @@ def test_missing_scenes_are_told_from_masked_ones(values: np.ndarray, make_cube:
 
 
 def test_numbers_are_written_for_people() -> None:
-    shown = [report._number(value) for value in (-0.25, 12345.6, -43210.0, 1e12, float("nan"))]
+    shown = [number_text(value) for value in (-0.25, 12345.6, -43210.0, 1e12, float("nan"))]
     assert shown == ["−0.2500", "12346", "−43210", "1.000e+12", "–"]
-    assert [report._share(v) for v in (0, 0.001, 0.5, 0.999, 1)] == [
+    assert [share(v) for v in (0, 0.001, 0.5, 0.999, 1)] == [
         *("0 %", "<1 %", "50 %", ">99 %", "100 %")
     ]
+
+
+def test_piles_are_told_beside_their_picture(values: np.ndarray, make_cube: MakeCube) -> None:
+    values[:, 1] = np.maximum(values[:, 1], 0.5) - 32  # about half of it is -31.5
+    _, page, numbers = parse(quality_of(make_cube(values)))
+    (text,) = (item["text"] for item in numbers["findings"] if "lowest value" in item["text"])
+    assert text.endswith("of b1 is at its lowest value, −31.50.")
+    assert page.words.count("The lowest values are more than colour and bar can show.") == 1
+
+
+def test_one_share_of_valid_pixels_is_told_once(values: np.ndarray, make_cube: MakeCube) -> None:
+    cube = make_cube(values, bands=("NDVI", "LST"))
+    _, page, _ = parse(quality_of(cube))
+    assert re.search(r"Valid \d+ % of all pixels of all steps", page.words)
+    values[0, 0] = np.nan
+    _, page, _ = parse(quality_of(make_cube(values, bands=("NDVI", "LST"))))
+    assert re.search(r"Valid NDVI \d+ %, LST \d+ % of all pixels of all steps", page.words)
 
 
 def test_clipping_and_piles_are_named(values: np.ndarray, make_cube: MakeCube) -> None:

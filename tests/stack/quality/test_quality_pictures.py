@@ -223,6 +223,25 @@ def test_the_strip_has_low_values_at_the_bottom() -> None:
     assert heights[4] == drawing.TOP
 
 
+def test_a_pile_does_not_hide_the_other_values() -> None:
+    counts = np.full((3, 10), 5, np.int64)
+    counts[:, 0] = 10_000
+    counts[:, 4] = 20
+    edges = np.arange(11.0)
+    plain, piled = (
+        drawing.draw_strip(days(0, 1, 2), edges, counts, piled=p) for p in (False, True)
+    )
+    bright = seen(piled.picture)[:, 0]  # lowest bin last
+    assert bright[-1].tolist() == bright[-5].tolist() == [*png.viridis()[-1], 255]
+    assert seen(plain.picture)[-5, 0].tolist() != bright[-5].tolist()
+    lengths = [float(word) for word in re.findall(r"h(\d[\d.]*)v", piled.side)]
+    assert lengths[0] == lengths[4] == drawing.SIDE_RIGHT - drawing.SIDE_LEFT
+    assert lengths[1] == lengths[0] / 4
+    only = np.zeros((2, 4), np.int64)
+    only[:, 0] = 7
+    assert "h132.0v" in drawing.draw_strip(days(0, 1), np.arange(5.0), only, piled=True).side
+
+
 def test_classes_are_stacked_by_share() -> None:
     counts = np.array([[1, 3], [0, 0], [4, 0]])
     strip = drawing.draw_classes(days(0, 1, 2), counts, ["#ff0000", "#0000ff"])
