@@ -29,11 +29,13 @@ _scratch = threading.local()
 
 
 def _is_constant(part: NDArray[Any]) -> bool:
-    """Whether all values are one, as where nothing is valid; most parts are told by two."""
-    first, last = part[0, 0, 0, 0], part[-1, -1, -1, -1]
-    if first != first:
-        return bool(last != last and np.isnan(part).all())
-    return bool(first == last and (part == first).all())
+    """Whether all values are one, as where nothing is valid; most parts are told by two.
+
+    Bits are compared: -0.0 is not 0.0, and NaN is NaN.
+    """
+    bits = part.view(f"u{part.dtype.itemsize}")
+    first = bits[0, 0, 0, 0]
+    return bool(bits[-1, -1, -1, -1] == first and (bits == first).all())
 
 
 @lru_cache(maxsize=16)
