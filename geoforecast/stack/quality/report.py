@@ -111,7 +111,7 @@ def render(
         name=cube.path.parent.name,
         labels=labels,
         step=step_length(cube.times),
-        one_share=len({band.valid_fraction for band in quality.bands}) == 1,
+        one_share=len({share(band.valid_fraction) for band in quality.bands}) == 1,
         validity=drawing.draw_validity(cube.times, fraction, flagged),
         bands=[
             _band_view(cube, survey, quality, band, colours[band])

@@ -303,7 +303,7 @@ def test_one_share_of_valid_pixels_is_told_once(values: np.ndarray, make_cube: M
     cube = make_cube(values, bands=("NDVI", "LST"))
     _, page, _ = parse(quality_of(cube))
     assert re.search(r"Valid \d+ % of all pixels of all steps", page.words)
-    values[0, 0] = np.nan
+    values[0, 0, :5] = np.nan
     _, page, _ = parse(quality_of(make_cube(values, bands=("NDVI", "LST"))))
     assert re.search(r"Valid NDVI \d+ %, LST \d+ % of all pixels of all steps", page.words)
 
