@@ -480,23 +480,24 @@ def test_bands_that_are_times(project, write_tif, tmp_path):
 
 
 def test_files_of_dated_bands_grow_by_another_place(project, write_tif, tmp_path):
-    """A file beside the first at the same times, then both equal a fresh stack."""
+    """A tile beside the first, of the same times: an append that equals a fresh stack."""
     data = noise(1, (6, 14), bands=9)
-    times = {"bands_are_times": "2001-01-01/16D", "bounds": (5e5, 5199940, 500140, 5.2e6)}
-    write_tif(tmp_path / "in" / "west.tif", data[..., :7])
-    stack(project, tmp_path / "in", **times)
-    east = Affine(10.0, 0.0, 500070.0, 0.0, -10.0, 5200000.0)
-    write_tif(tmp_path / "in" / "west_east.tif", data[..., 7:], transform=east)
-    try:
-        stack(project, tmp_path / "in", **times)
-    except CubeError:  # the name of the one band has changed with the second file
-        stack(project, tmp_path / "in", overwrite=True, **times)
-    cube, values, _ = pixels(project)
-    if len(cube.bands) == 1:
-        np.testing.assert_array_equal(values[:, 0], data.astype(np.float32))
+    options = {"bands_are_times": "2001-01-01/16D", "bounds": (5e5, 5199940, 500140, 5.2e6)}
+    for number in range(2):  # two tiles tell that their names are those of tiles
+        write_tif(tmp_path / "in" / f"NDVI_T33UV{'PQ'[number]}.tif", data[..., number : number + 4],
+                  transform=UTM @ Affine.translation(number, 0))  # fmt: skip
+    stack(project, tmp_path / "in", **options)
+    write_tif(
+        tmp_path / "in" / "NDVI_T33UVR.tif",
+        data[..., 5:],
+        transform=UTM @ Affine.translation(5, 0),
+    )
+    result = stack(project, tmp_path / "in", **options)
+    assert not result.up_to_date
     fresh = Project(tmp_path / "fresh")
-    stack(fresh, tmp_path / "in", **times)
-    same_pixels(project, fresh)
+    stack(fresh, tmp_path / "in", **options)
+    values, _ = same_pixels(project, fresh)
+    np.testing.assert_array_equal(values[:, 0], data.astype(np.float32))
 
 
 def stac_item(name, time, assets):
