@@ -25,7 +25,7 @@ ZONES = {
 SHAPE = (60, 140)
 # Everything as small as it goes: one chunk a unit, one unit a lane's row, nothing kept.
 TINY = {
-    (units, "UNIT_VALUES"): 1,
+    (units, "UNIT_VALUES"): 1, (cube_writer, "SHARD_VALUES"): 1,
     (units, "LANE_VALUES"): 1,
     (sources, "KEPT_BYTES"): 1,
     (sources, "MOST_OPEN"): 1,
@@ -35,7 +35,7 @@ TINY = {
 WAYS = [
     (256, 1, {}),
     (32, 9, TINY),  # more threads than a unit has steps
-    (64, 3, {(units, "UNIT_VALUES"): 1}),
+    (64, 3, {(units, "UNIT_VALUES"): 1, (cube_writer, "SHARD_VALUES"): 1}),
     (32, 2, {(sources, "KEPT_BYTES"): 20_000, (units, "LANE_VALUES"): 4 * 2 * 64}),
 ]
 
@@ -107,7 +107,7 @@ def test_any_way_to_cut_the_work_gives_the_same_bits(tmp_path, write_tif, monkey
 
     monkeypatch.setattr(making_module, "units_of", seen)
     results = []
-    for number, (chunk, jobs, tuning) in enumerate(WAYS if "fill" in options else WAYS[:2]):
+    for number, (chunk, jobs, tuning) in enumerate(WAYS if "fill" in options else WAYS[:3]):
         project = Project(tmp_path / f"p{number}")
         with monkeypatch.context() as patch:
             for (module, name), value in tuning.items():
