@@ -23,8 +23,10 @@ from geoforecast.raster.measures import CELL_PX, Part, joined, measure, overview
 FORMAT = 2
 CHUNK_STEPS = 4
 CHUNK_PX = 256
-# Files of a cube, beyond which chunks are gathered in shards: clusters ration inodes.
+# Files of a cube, beyond which shards grow: clusters ration inodes.
 MOST_FILES = 20_000
+# Steps times bands times pixels of a shard, as long as there are not too many files.
+SHARD_VALUES = 2**22
 EPOCH_UNITS = "seconds since 1970-01-01 00:00:00"
 DIMS = ("time", "band", "y", "x")
 # UDUNITS' spelling where PROJ's differs by more than spaces.
@@ -67,9 +69,9 @@ class CubeWriter:
     ) -> None:
         self.path, self.grid, self.bands, self.dtype = path, grid, tuple(bands), np.dtype(dtype)
         self.shape: Four = (len(times), len(bands), *grid.shape)
-        self.chunk, self.shard = chunk_layout(self.shape, chunk_px)
-        side = max(*self.shard[2:], CELL_PX)
-        self.block: Four = (CHUNK_STEPS, self.shape[1], side, side)
+        self.chunk, self.shard = chunk_layout(self.shape, chunk_px, alone=filled)
+        high, wide = (max(side, CELL_PX) for side in self.shard[2:])
+        self.block: Four = (CHUNK_STEPS, self.shape[1], high, wide)
         self.stride = overview_stride(grid.shape)
         self.filled = filled
         self._steps_observed = [bool(step) for step in observed]
@@ -211,23 +213,30 @@ class CubeWriter:
             arrays["steps"][step : step + count] = joined(cells.reshape(count, bands, -1, 5))
 
 
-def chunk_layout(shape: Four, chunk_px: int) -> tuple[Four, Four]:
+def chunk_layout(shape: Four, chunk_px: int, *, alone: bool = False) -> tuple[Four, Four]:
     """Chunks that are time-deep and band-complete, so that reading a patch opens few files.
 
-    The depth does not depend on the number of steps, so that a cube can grow.
+    The depth does not depend on the number of steps, so that a cube can grow. Chunks side by
+    side share a file, a shard, as far as one unit of work reaches: making a file costs as much
+    as compressing a chunk.
 
+    Args:
+        shape: (time, band, y, x).
+        chunk_px: side of the chunks.
+        alone: a file a chunk, as far as there are not too many: whole series are written.
     Returns:
-        The chunk, and the shard, which is one chunk unless that made too many files.
+        The chunk; the shard.
     """
     steps, bands, height, width = shape
     chunk = (CHUNK_STEPS, bands, chunk_px, chunk_px)
-    shard_px = chunk_px
+    high = wide = chunk_px
+    most = 0 if alone else SHARD_VALUES
+    while wide < width and 2 * CHUNK_STEPS * bands * max(high, CELL_PX) * wide <= most:
+        wide *= 2
     deep = -(-steps // CHUNK_STEPS)
-    while 2 * deep * -(-height // shard_px) * -(-width // shard_px) > MOST_FILES:
-        shard_px *= 2
-        if shard_px >= 2 * max(height, width):
-            break
-    return chunk, (CHUNK_STEPS, bands, shard_px, shard_px)
+    while 2 * deep * -(-height // high) * -(-width // wide) > MOST_FILES and high < height:
+        high *= 2
+    return chunk, (CHUNK_STEPS, bands, high, wide)
 
 
 def _write_coordinates(

@@ -38,7 +38,7 @@ def fill_cube(cube: Cube, target: Path, method: str, chunk_px: int, jobs: int) -
         chunk_px=chunk_px,
         filled=True,
     )
-    side = writer.block[2]
+    high, wide = writer.block[2:]
 
     def work(tile: Tile) -> None:
         values, observed = cube.read(0, steps, tile)
@@ -56,8 +56,13 @@ def fill_cube(cube: Cube, target: Path, method: str, chunk_px: int, jobs: int) -
             )
         writer.forget()
 
-    series_bytes = steps * bands * min(side, height) * min(side, width) * 12
+    series_bytes = steps * bands * min(high, height) * min(wide, width) * 12
+    tiles = [
+        Tile(row, min(row + high, height), col, min(col + wide, width))
+        for row in range(0, height, high)
+        for col in range(0, width, wide)
+    ]
     with ThreadPoolExecutor(max(1, min(jobs, HELD_BYTES // series_bytes))) as pool:
-        for _ in pool.map(work, cube.grid.tiles(side)):
+        for _ in pool.map(work, tiles):
             pass
     return writer

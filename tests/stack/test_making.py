@@ -31,6 +31,7 @@ def small_units(monkeypatch):
     monkeypatch.setattr(cube_writer, "CELL_PX", 32)
     monkeypatch.setattr(making_module, "CELL_PX", 32)
     monkeypatch.setattr(units, "UNIT_VALUES", 1)
+    monkeypatch.setattr(cube_writer, "SHARD_VALUES", 1)
 
 
 @pytest.fixture

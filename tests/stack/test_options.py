@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import types
 
 import numpy as np
 import pytest
@@ -21,6 +22,13 @@ from geoforecast.stack import making as making_module
 from geoforecast.stack.drivers import GROUP
 
 UTM = Affine(10.0, 0.0, 500000.0, 0.0, -10.0, 5200000.0)
+
+
+@pytest.fixture(autouse=True)
+def no_report(monkeypatch):
+    """The quality report takes longer than these small stacks."""
+    told = types.SimpleNamespace(describe=lambda: "")
+    monkeypatch.setattr("geoforecast.stack.verb.write_quality", lambda *_: told)
 
 
 @pytest.fixture
@@ -294,6 +302,7 @@ def small_units(monkeypatch):
     for module in (measures, cube_writer, making_module):
         monkeypatch.setattr(module, "CELL_PX", 32)
     monkeypatch.setattr(units, "UNIT_VALUES", 1)
+    monkeypatch.setattr(cube_writer, "SHARD_VALUES", 1)
 
 
 @pytest.mark.usefixtures("small_units")

@@ -28,6 +28,7 @@ from geoforecast.stack import making, stack_scenes, units
 for module in (measures, cube_writer, making):
     module.CELL_PX = 32
 units.UNIT_VALUES = 1
+cube_writer.SHARD_VALUES = 1
 root, folder, told, options = sys.argv[1:]
 note = units.Ledger.note
 def noting(self, unit, *rest):
@@ -169,6 +170,7 @@ def test_a_stop_after_the_last_unit_repeats_none(tmp_path, write_tif, monkeypatc
     for module in (measures, cube_writer, making):
         monkeypatch.setattr(module, "CELL_PX", 32)
     monkeypatch.setattr(units, "UNIT_VALUES", 1)
+    monkeypatch.setattr(cube_writer, "SHARD_VALUES", 1)
     for step in range(9):
         data = np.random.default_rng(step).random((40, 50)).astype(np.float32)
         data[data < 0.2] = np.nan

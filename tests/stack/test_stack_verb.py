@@ -198,6 +198,7 @@ def test_the_cube_is_the_same_to_the_bit_for_any_jobs_and_strips(
     monkeypatch.setattr(measures, "CELL_PX", 32)  # several units of work
     monkeypatch.setattr(cube_writer, "CELL_PX", 32)
     monkeypatch.setattr(units, "UNIT_VALUES", 1)  # of one chunk each
+    monkeypatch.setattr(cube_writer, "SHARD_VALUES", 1)
     folder = write_zones(write_tif, tmp_path / "in", steps=8 if cadence == "none" else 16)
     options = {"dilate": 1, "cadence": cadence}
     results = []
