@@ -13,7 +13,6 @@ import pytest
 import rasterio
 from click.testing import CliRunner
 
-from geoforecast import cli as cli_module
 from geoforecast.cli import cli
 
 QUICK = ["--epochs", "1", "--lookback", "3", "--horizon", "2", "--hidden", "4", "--patch", "16"]

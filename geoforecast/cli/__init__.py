@@ -240,7 +240,7 @@ def sensors(**_: Any) -> Any:
 
     def bind(_project: Project) -> Call:
         def call(_: Signals) -> Done:
-            from geoforecast.stack.sensors import describe, describe_sensors
+            from geoforecast.stack.reading.sensors import describe, describe_sensors
 
             return Done(describe_sensors(), describe())
 

@@ -21,9 +21,9 @@ from geoforecast.project import Project, plain
 from geoforecast.raster.cube import FORMAT, Cube, open_cube
 from geoforecast.raster.grid import Tile
 from geoforecast.settings import SplitSettings, StackSettings
-from geoforecast.stack.layers import layer_files
+from geoforecast.stack.derived.static import layer_files
+from geoforecast.stack.inventory.scenes import SceneFile
 from geoforecast.stack.plan import Plan
-from geoforecast.stack.scenes import SceneFile
 
 log = logging.getLogger(__name__)
 

@@ -18,16 +18,16 @@ from geoforecast.project import Project
 from geoforecast.raster.grid import Grid
 from geoforecast.samples.split import Split, make_split
 from geoforecast.settings import SplitSettings, StackSettings
-from geoforecast.stack.bandtimes import settle_times
 from geoforecast.stack.cadence import parse_cadence
-from geoforecast.stack.derived import Derived, raw_number_doubts
+from geoforecast.stack.derived.bands import Derived, raw_number_doubts
 from geoforecast.stack.grids import MAX_PIXELS, out_of_reach, target_grid
+from geoforecast.stack.inventory.bandtimes import settle_times
+from geoforecast.stack.inventory.roles import assign_roles
+from geoforecast.stack.inventory.scenes import Problems, SceneFile, find_files
 from geoforecast.stack.misfits import misfits
-from geoforecast.stack.readings import settle_readings, unit_of
-from geoforecast.stack.roles import assign_roles
-from geoforecast.stack.scales import settle_scales
-from geoforecast.stack.scenes import Problems, SceneFile, find_files
-from geoforecast.stack.sensors import choose_sensor, with_kind
+from geoforecast.stack.reading.readings import settle_readings, unit_of
+from geoforecast.stack.reading.scales import settle_scales
+from geoforecast.stack.reading.sensors import choose_sensor, with_kind
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from geoforecast.project import Project
 from geoforecast.raster.cube import Cube
 from geoforecast.settings import SplitSettings, StackSettings
-from geoforecast.stack.fill import check_fill
-from geoforecast.stack.fractions import best_orders, poor_scenes, scene_fractions
-from geoforecast.stack.layers import check_layers
+from geoforecast.stack.derived.static import check_layers
+from geoforecast.stack.pixels.fill import check_fill
+from geoforecast.stack.pixels.fractions import best_orders, poor_scenes, scene_fractions
 from geoforecast.stack.plan import Plan, make_plan
 
 log = logging.getLogger(__name__)

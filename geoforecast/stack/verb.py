@@ -17,22 +17,22 @@ from geoforecast.raster.measures import COUNT
 from geoforecast.samples.normaliser import fit_normaliser, fit_statistics, to_meta
 from geoforecast.samples.split import Split
 from geoforecast.settings import SplitSettings, StackSettings
-from geoforecast.stack.cluster import call_off, fill_on_cluster
-from geoforecast.stack.fractions import MIN_VALID_MARK
+from geoforecast.stack.derived.static import check_layers, write_layers
 from geoforecast.stack.identity import (
     check_place,
     content_of,
     digest_of,
     existing_cube,
 )
-from geoforecast.stack.layers import check_layers, write_layers
-from geoforecast.stack.making import Making, begin, refuse_unfinished, shard_of
-from geoforecast.stack.pixels import rule_for
+from geoforecast.stack.inventory.scenes import content_hashes, write_scenes_csv
+from geoforecast.stack.pixels.cluster import call_off, fill_on_cluster
+from geoforecast.stack.pixels.job import rule_for
+from geoforecast.stack.pixels.fractions import MIN_VALID_MARK
+from geoforecast.stack.pixels.making import Making, begin, refuse_unfinished, shard_of
 from geoforecast.stack.plan import Plan, make_plan
 from geoforecast.stack.planning import Planning
 from geoforecast.stack.quality import write_quality
 from geoforecast.stack.result import StackResult, report, result_of
-from geoforecast.stack.scenes import content_hashes, write_scenes_csv
 from geoforecast.system import granted_cpus
 
 log = logging.getLogger(__name__)

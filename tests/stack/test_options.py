@@ -17,9 +17,10 @@ from geoforecast.raster import cube_writer, measures
 from geoforecast.raster.cube import open_cube
 from geoforecast.raster.layers import read_static
 from geoforecast.settings import SplitSettings, StackSettings
-from geoforecast.stack import fractions, planning, stack_scenes, units
-from geoforecast.stack import making as making_module
-from geoforecast.stack.drivers import GROUP
+from geoforecast.stack import planning, stack_scenes
+from geoforecast.stack.derived.drivers import GROUP
+from geoforecast.stack.pixels import fractions, units
+from geoforecast.stack.pixels import making as making_module
 
 UTM = Affine(10.0, 0.0, 500000.0, 0.0, -10.0, 5200000.0)
 
@@ -162,6 +163,9 @@ def test_static_layers_and_drivers_lie_beside_the_series(project, write_tif, tmp
     write_tif(height, plane + 1, transform=wide)
     with pytest.raises(CubeError, match="--static or --drivers: other files or other contents"):
         stack(project, folder, **options)
+    write_tif(folder / f"a_{day(10)}.tif", noise(10), scale=1e-3, descriptions=("red", "nir"))
+    with pytest.raises(CubeError, match="--static or --drivers: other files or other contents"):
+        stack(project, folder, **options)  # a new date does not make an append of it
 
 
 @pytest.mark.parametrize("method", ["linear", "harmonic", "whittaker"])
@@ -563,6 +567,31 @@ def test_manifests_settle_which_file_is_first_in_name_order(project, write_tif, 
     cube, values, _ = pixels(project)
     assert cube.bands == ("B1", "B2")
     assert values[0, :, 4, 4].tolist() == [1, 3]
+
+
+def test_a_band_that_is_missing_once_leaves_nothing_of_other_steps(project, write_tif, tmp_path):
+    for step in range(20):
+        for number, band in enumerate(("B1", "B2")):
+            if (step, band) != (17, "B2"):
+                frame = noise(step)[number]
+                write_tif(tmp_path / "in" / f"a_{day(step)}_{band}.tif", frame)
+    stack(project, tmp_path / "in", jobs=1)
+    _, values, valid = pixels(project)
+    assert valid.all(axis=(2, 3))[17].tolist() == [True, False]
+    assert np.isnan(values[17, 1]).all()
+    assert valid.sum() == 39 * 42
+
+
+def test_twins_without_a_value_leave_nothing_of_other_steps(project, write_tif, tmp_path):
+    for step in range(20):
+        for number in range(2 if step == 17 else 1):
+            frame = noise(step, bands=1)
+            frame[0, 3, 3] = 0 if step == 17 else 5
+            write_tif(tmp_path / "in" / str(number) / f"a_{day(step)}.tif", frame, nodata=0)
+    stack(project, tmp_path / "in", merge="first", jobs=1)
+    _, values, valid = pixels(project)
+    assert np.argwhere(~valid).tolist() == [[17, 0, 3, 3]]
+    assert np.isnan(values[17, 0, 3, 3])
 
 
 def mosaic(write_tif, folder, cut, steps=8, **options):

@@ -27,9 +27,10 @@ from geoforecast.project import Project, read_history
 from geoforecast.raster import cube_writer, measures
 from geoforecast.raster.cube import open_cube, update_meta
 from geoforecast.settings import SplitSettings, StackSettings
-from geoforecast.stack import pixels as pass_module
-from geoforecast.stack import sources, stack_scenes, units
-from geoforecast.stack import warp as warp_module
+from geoforecast.stack import stack_scenes
+from geoforecast.stack.pixels import sources, units
+from geoforecast.stack.pixels import unit_pixels as pass_module
+from geoforecast.stack.pixels import warp as warp_module
 
 START = np.datetime64("2020-01-01")
 

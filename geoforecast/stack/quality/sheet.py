@@ -14,7 +14,7 @@ from geoforecast.figures.maps import north_up, pixel_aspect
 from geoforecast.figures.words import time_label
 from geoforecast.raster.cube import Cube
 from geoforecast.raster.grid import Grid
-from geoforecast.stack.derived import guess_roles
+from geoforecast.stack.derived.bands import guess_roles
 from geoforecast.stack.quality import png
 from geoforecast.stack.quality.survey import Survey
 from geoforecast.stack.quality.words import number

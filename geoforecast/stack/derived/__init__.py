@@ -1,0 +1,1 @@
+"""What is computed or added: indices, expressions, static layers, drivers."""

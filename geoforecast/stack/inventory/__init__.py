@@ -1,0 +1,1 @@
+"""What the files are: named, listed, dated, told apart, paired with masks."""

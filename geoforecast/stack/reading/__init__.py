@@ -1,0 +1,1 @@
+"""What the numbers in files mean: sensors, masks, scales, conversions."""
