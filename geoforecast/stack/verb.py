@@ -26,8 +26,8 @@ from geoforecast.stack.identity import (
 )
 from geoforecast.stack.inventory.scenes import content_hashes, write_scenes_csv
 from geoforecast.stack.pixels.cluster import call_off, fill_on_cluster
-from geoforecast.stack.pixels.job import rule_for
 from geoforecast.stack.pixels.fractions import MIN_VALID_MARK
+from geoforecast.stack.pixels.job import rule_for
 from geoforecast.stack.pixels.making import Making, begin, refuse_unfinished, shard_of
 from geoforecast.stack.plan import Plan, make_plan
 from geoforecast.stack.planning import Planning
