@@ -9,7 +9,7 @@ independently, which still scenes do and moving or smooth fields do not.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,11 +115,12 @@ def measure_alignment(
             else "The raster is too small"
         )
         return Alignment(UNJUDGED, f"{why}.", np.nan, cube.bands[band], places, (), ())
-    looks: list[list[_Look]] = [[] for _ in steps]
-    for window in windows:
-        for number, look in enumerate(_looks(cube, band, window, steps, parts)):
-            looks[number].append(look)
-    shifts = tuple(_shift(step, found) for step, found in zip(steps, looks, strict=True))
+    series = [_series(cube, band, window, steps) for window in windows]
+    # Step by step: the spectra of all steps together would take several times the series.
+    shifts = tuple(
+        _shift(step, [_look(*pair(number), parts) for pair in series])
+        for number, step in enumerate(steps)
+    )
     return _verdict(cube, band, places, shifts)
 
 
@@ -159,26 +160,32 @@ class _Look:
     step_energy: Float
 
 
-def _looks(
-    cube: Cube, band: int, window: Tile, steps: Sequence[int], part: tuple[int, int]
-) -> list[_Look]:
+def _series(
+    cube: Cube, band: int, window: Tile, steps: Sequence[int]
+) -> Callable[[int], tuple[Complex, Complex]]:
+    """What gives the gradients of the n-th step in a window, and of what it is compared with."""
     values = _read_band(cube, band, window, steps)
     if cube.kind == "categorical":
         edges = [_boundaries(scene) for scene in values]
         total = np.sum([np.nan_to_num(edge) for edge in edges], axis=0)
-        count = np.sum([np.isfinite(edge) for edge in edges], axis=0)
-        pairs = []
-        for edge in edges:
-            others = count - np.isfinite(edge)
+        times = np.sum([np.isfinite(edge) for edge in edges], axis=0)
+
+        def boundaries(number: int) -> tuple[Complex, Complex]:
+            edge = edges[number]
+            others = times - np.isfinite(edge)
             mean = (total - np.nan_to_num(edge)) / np.maximum(others, 1)
-            pairs.append((edge - np.nanmean(edge), mean - mean.mean()))
-        return [_look(s.astype(np.complex64), r.astype(np.complex64), part) for s, r in pairs]
+            step, reference = edge - np.nanmean(edge), mean - mean.mean()
+            return step.astype(np.complex64), reference.astype(np.complex64)
+
+        return boundaries
     ordered = np.sort(values, axis=0)  # NaN last
     count = np.isfinite(values).sum(axis=0)
-    return [
-        _look(_gradient(scene), _gradient(_median_of_others(ordered, count, scene)), part)
-        for scene in values
-    ]
+
+    def gradients(number: int) -> tuple[Complex, Complex]:
+        scene = values[number]
+        return _gradient(scene), _gradient(_median_of_others(ordered, count, scene))
+
+    return gradients
 
 
 def _read_band(cube: Cube, band: int, window: Tile, steps: Sequence[int]) -> Float:
