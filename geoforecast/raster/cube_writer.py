@@ -217,8 +217,7 @@ def chunk_layout(shape: Four, chunk_px: int, *, alone: bool = False) -> tuple[Fo
     """Chunks that are time-deep and band-complete, so that reading a patch opens few files.
 
     The depth does not depend on the number of steps, so that a cube can grow. Chunks side by
-    side share a file, a shard, as far as one unit of work reaches: making a file costs as much
-    as compressing a chunk.
+    side share a file, a shard, as far as one unit of work reaches: files cost time and inodes.
 
     Args:
         shape: (time, band, y, x).
