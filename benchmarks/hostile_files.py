@@ -1,13 +1,11 @@
 """Files that a stack must use correctly or refuse: made from a seed, wherever wanted.
 
 Each case makes one file. Truncations and bit flips leave a sound header or not; header
-edits declare what is not there; disguises are other formats; places are what is no plain
-file; beside are files that GDAL would read along.
+edits declare what is not there; disguises are other formats.
 """
 
 from __future__ import annotations
 
-import os
 import random
 import struct
 import zlib
@@ -17,7 +15,6 @@ from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
-import rasterio
 from affine import Affine
 from rasterio.io import MemoryFile
 
@@ -41,12 +38,20 @@ class Case:
         what: for people.
         make: writes it at a path.
         pattern: of its file name, with {} for the date.
+        line: how a list of files names it; without it, the folder is the input.
+        meanwhile: what happens to it while it is read, time after time.
+        versions: what it then holds at one time or another.
+        group: of cases, for the table.
     """
 
     name: str
     what: str
     make: Callable[[Path], object]
     pattern: str = "ndvi_{}.tif"
+    line: Callable[[Path], str] | None = None
+    meanwhile: Callable[[Path, int], object] | None = None
+    versions: tuple[bytes, ...] = ()
+    group: str = ""
 
 
 def values(step: int, *, height: int = 40, width: int = 50) -> np.ndarray:
@@ -125,7 +130,8 @@ def edited(
     code = CODES[wide]
     if value is not None:
         # A number that fits stands first in the field, in its own width.
-        own = {3: 2, 4: 4, 16: 8}.get(struct.unpack_from(f"{order}H", content, place + 2)[0], wide)
+        stored = struct.unpack_from(f"{order}H", content, place + 2)[0]
+        own = {3: 2, 4: 4, 16: 8}.get(kind or stored, wide)
         number = struct.unpack_from(f"{order}{code}", content, place + 4)[0]
         own = own if number == 1 else wide
         mask = (1 << 8 * own) - 1
@@ -147,10 +153,11 @@ def payload(content: bytes, tag: int, new: bytes) -> bytes:
 
 
 def content_case(name: str, what: str, content: bytes) -> Case:
-    return Case(name, what, partial(_write, content=content))
+    return Case(name, what, partial(write, content=content))
 
 
-def _write(path: Path, content: bytes) -> None:
+def write(path: Path, content: bytes) -> None:
+    """Put a content at a path."""
     path.write_bytes(content)
 
 
@@ -234,7 +241,7 @@ def bomb(*, listed: bool) -> bytes:
     """10 KB that declare 300 GB of zeros: all blocks in one place, or in none."""
     side, tile = 547_840, 16_384
     packed = zlib.compress(bytes(2**20), 9)
-    number = (-(-side // tile)) ** 2 if listed else 1
+    number = (-(-side // tile)) ** 2
     scale, tie = struct.pack("<3d", 10, 10, 0), struct.pack("<6d", 0, 0, 0, 5e5, 52e5, 0)
     keys = struct.pack("<12H", 1, 1, 0, 2, 1024, 0, 1, 1, 3072, 0, 1, 32633)
     spare = 8 + 2 + 13 * 12 + 4
@@ -244,14 +251,14 @@ def bomb(*, listed: bool) -> bytes:
         places[name] = spare + len(body)
         body += part + bytes(len(part) % 2)
     offsets = spare + len(body)
-    body += struct.pack("<I", places["pixels"]) * number
+    body += struct.pack("<I", places["pixels"] if listed else 0) * number
     lengths = spare + len(body)
-    body += struct.pack("<I", len(packed)) * number
+    body += struct.pack("<I", len(packed) if listed else 0) * number
     directory = [
         (WIDTH, 4, 1, side), (HEIGHT, 4, 1, side), (BITS, 3, 1, 8), (COMPRESSION, 3, 1, 8),
         (262, 3, 1, 1), (SAMPLES, 3, 1, 1), (TILE_WIDTH, 4, 1, tile), (TILE_HEIGHT, 4, 1, tile),
-        (TILE_OFFSETS, 4, number, offsets if listed else 0),
-        (TILE_LENGTHS, 4, number, lengths if listed else 0),
+        (TILE_OFFSETS, 4, number, offsets),
+        (TILE_LENGTHS, 4, number, lengths),
         (SCALE, 12, 3, places["scale"]), (TIE, 12, 6, places["tie"]),
         (GEO_KEYS, 3, 12, places["keys"]),
     ]  # fmt: skip
@@ -279,67 +286,3 @@ def disguises() -> Iterator[Case]:
         ("zeros", bytes(5000)),
     ):
         yield content_case(name, "renamed .tif", content)
-
-
-def places() -> Iterator[Case]:
-    yield Case("pipe", "a FIFO that nobody writes into", os.mkfifo)
-    yield Case("folder", "a folder called .tif", Path.mkdir)
-    yield Case("dangling link", "its target is missing", lambda p: p.symlink_to("nowhere"))
-    yield Case("link loop", "a link to itself", lambda p: p.symlink_to(p.name))
-    yield Case("link to its folder", "a loop of folders", lambda p: p.symlink_to("."))
-    yield Case("unreadable", "mode 000", _unreadable)
-    good = partial(_write, content=scene(9))
-    yield Case("line break in its name", "good pixels", good, "nd\nvi_{}.tif")
-    yield Case("dots in its name", "good pixels", good, "ndvi..{}...tif")
-    yield Case("name of 255 bytes", "good pixels", good, f"{'x' * 242}_{{}}.tif")
-    yield Case("name that is no UTF-8", "good pixels", good, os.fsdecode(b"\xff_{}.tif"))
-    yield Case("GDAL prefix as name", "good pixels", good, "GTIFF_DIR:1:{}.tif")
-
-
-def _unreadable(path: Path) -> None:
-    _write(path, scene(9))
-    path.chmod(0)
-
-
-def beside() -> Iterator[Case]:
-    def with_beside(path: Path, suffix: str, content: bytes) -> None:
-        _write(path, scene(9))
-        path.with_name(path.name + suffix).write_bytes(content)
-
-    aux = b"<PAMDataset><PAMRasterBand band='1'><%s>7</%s></PAMRasterBand></PAMDataset>"
-    for suffix, what, content in (
-        (".msk", "a mask in another file", scene(3)),
-        (".msk", "a VRT for a mask", b"<VRTDataset rasterXSize='50' rasterYSize='40'/>"),
-        (".aux.xml", "another nodata beside it", aux % (b"NoDataValue", b"NoDataValue")),
-        (".aux.xml", "a scale beside it", aux % (b"Scale", b"Scale")),
-        (".aux.xml", "statistics beside it", b"<PAMDataset><Metadata/></PAMDataset>"),
-        (".ovr", "overviews of something else", scene(3)),
-        (".tfw", "a world file that says otherwise", b"1\n0\n0\n-1\n0\n0\n"),
-    ):
-        yield Case(suffix, what, partial(with_beside, suffix=suffix, content=content))
-
-
-def generated() -> list[Case]:
-    """All cases that are made here."""
-    groups = (truncations, bit_flips, header_edits, disguises, places, beside)
-    return [case for group in groups for case in group()]
-
-
-def copies(folder: Path) -> list[Case]:
-    """One case a file of a folder of collected hostile files."""
-    paths = sorted(path for path in folder.iterdir() if path.suffix in (".tif", ".tiff"))
-    return [content_case(path.name, "collected", path.read_bytes()) for path in paths]
-
-
-def reference(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """(band, y, x) physical values and validity of a file as GDAL itself reads it."""
-    with rasterio.open(path, driver="GTiff") as dataset:
-        raw = dataset.read()
-        valid = dataset.read_masks() > 0
-        if dataset.count == 4:  # the alpha band masks the others and is none itself
-            raw, valid = raw[:3], valid[:3]
-        physical = raw.astype(np.float32)
-        for band in range(len(raw)):
-            scale, offset = dataset.scales[band], dataset.offsets[band]
-            physical[band] = physical[band] * np.float32(scale) + np.float32(offset)
-    return physical, valid & np.isfinite(physical)

@@ -45,6 +45,8 @@ def load(name: str) -> ModuleType:
 
 
 files = load("hostile_files")
+load("hostile_run")
+places = load("hostile_places")
 
 
 def contents(folder: Path) -> dict[bytes, tuple[int, str]]:
@@ -52,7 +54,7 @@ def contents(folder: Path) -> dict[bytes, tuple[int, str]]:
     found = {}
     for path in folder.rglob("*"):
         info = path.lstat()
-        plain = path.is_file() and not path.is_symlink()
+        plain = path.is_file() and not path.is_symlink() and os.access(path, os.R_OK)
         digest = hashlib.sha256(path.read_bytes()).hexdigest() if plain else ""
         found[os.fsencode(path)] = (info.st_mode, digest)
     return found
@@ -109,7 +111,11 @@ def check_mixed(tmp_path: Path, cases) -> dict[str, tuple[str, str]]:
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
 def test_generated_files_among_good_ones(tmp_path):
     """One stack meets every truncation, flip, edit, disguise, odd place and side-car."""
-    cases = [case for case in files.generated() if case.pattern == "ndvi_{}.tif"]
+    cases = [
+        case
+        for case in places.generated()
+        if case.pattern == "ndvi_{}.tif" and case.line is None and case.meanwhile is None
+    ]
     found = check_mixed(tmp_path, cases)
     assert len(found) > 60
     for name, (status, reason) in found.items():
@@ -122,11 +128,29 @@ def test_generated_files_among_good_ones(tmp_path):
 
 @pytest.mark.slow
 def test_collected_files_among_good_ones(tmp_path, real_data):
-    found = check_mixed(tmp_path, files.copies(real_data("_hostile")))
+    found = check_mixed(tmp_path, places.copies(real_data("_hostile")))
     assert len(found) == 55
     assert found["byte_ZSTD.tif"][0] == "used"
     for name in ("byte_truncated.tif", "lzw_corrupted.tif", "huge4GB.tif", "au-gcp.tif"):
         assert found[name][0] == "quarantined"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="gives up Linux capabilities")
+@pytest.mark.parametrize(("mib", "code"), [("1024", 0), ("1", 1)])
+def test_the_table_ends_with_counts_and_with_1_if_a_rule_is_broken(tmp_path, mib, code):
+    """A mebibyte is too little for any stack, and breaks the rule on memory."""
+    arguments = ["--data", str(tmp_path), "--only", "Names: listed, absent", "--mib", mib]
+    result = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / "hostile.py"), *arguments],
+        capture_output=True, text=True, timeout=300, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert result.returncode == code, result.stdout + result.stderr
+    assert "absent_FILE does not exist" in result.stdout
+    assert result.stdout.splitlines()[-1].endswith(f"MiB; {code} broke a rule.")
+    assert ("BROKEN alone" in result.stdout) == bool(code)
+    assert "Touched outside" not in result.stdout
 
 
 @pytest.mark.parametrize("pattern", ["nd\nvi_{}.tif", "ndvi..{}...tif", "GTIFF_DIR:1:{}.tif"])
@@ -142,7 +166,7 @@ def test_odd_names_of_good_files_are_used(tmp_path, pattern):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
 @pytest.mark.parametrize("name", ["cut at 5/10", "VRT", "10 KB say 300 GB", "lengths zero"])
 def test_fail_names_the_file_and_the_remedy(tmp_path, name):
-    case = next(case for case in files.generated() if case.name == name)
+    case = next(case for case in places.generated() if case.name == name)
     mixed(tmp_path / "mixed", [case])
     arguments = ["-p", str(tmp_path / "project"), "stack", str(tmp_path / "mixed")]
     result = CliRunner().invoke(cli, arguments)
@@ -243,7 +267,7 @@ finally:
 def test_bombs_take_no_memory(tmp_path):
     """300 GB in 10 KB, blocks of 64 GB, a million strips: one stack stays below 1 GiB."""
     wanted = ("10 KB", "width", "height", "tile", "rows per strip", "samples", "lengths", "bits")
-    cases = [c for c in files.generated() if c.name.startswith(wanted)]
+    cases = [c for c in places.generated() if c.name.startswith(wanted)]
     assert len(cases) > 20
     mixed(tmp_path / "mixed", cases)
     result = subprocess.run(
@@ -289,6 +313,6 @@ def test_used_pixels_are_those_that_gdal_reads(tmp_path, creation, offset):
             dataset.scales, dataset.offsets = (0.5,), (offset,)
     _, values, valid = stack(folder, tmp_path / "project", on_error="fail")
     for step in range(8):
-        expected, usable = files.reference(folder / f"v_2020010{step + 1}.tif")
+        expected, usable = places.reference(folder / f"v_2020010{step + 1}.tif")
         np.testing.assert_array_equal(valid[step], usable)
         np.testing.assert_array_equal(values[step][usable], expected[usable])
