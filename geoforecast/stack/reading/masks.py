@@ -223,33 +223,6 @@ def mask_choice(
     return MaskChoice(profile, text, False)
 
 
-def usable_pixels(
-    raw: NDArray[Any],
-    profile: MaskProfile,
-    *,
-    values: Sequence[int] = (),
-    nodata: float | None = None,
-    dilate: int = 0,
-    clear_values: Sequence[int] = (),
-    bits: Sequence[Bits] = (),
-) -> NDArray[np.bool_]:
-    """Which pixels a mask leaves usable.
-
-    Args:
-        raw: (y, x) mask values.
-        profile: what they mean.
-        values: values that mean unusable instead of the profile's.
-        nodata: the mask's nodata value, or None.
-        dilate: grow unusable areas by this many pixels, in a square.
-        clear_values: the only usable values, instead of the profile's.
-        bits: fields that mean unusable, instead of the profile's.
-    Returns:
-        (y, x) bool, True = usable.
-    """
-    rule = MaskRule(profile, tuple(values), tuple(clear_values), tuple(bits), dilate)
-    return rule.usable(raw, nodata)
-
-
 def _decoded(raw: NDArray[Any], rule: MaskRule, nodata: float | None) -> NDArray[np.bool_]:
     """Usable pixels, value by value."""
     profile = rule.profile

@@ -17,7 +17,6 @@ from geoforecast.stack.reading.masks import (
     mask_choice,
     mask_rule,
     parse_bits,
-    usable_pixels,
 )
 from geoforecast.stack.reading.tables import Table
 
@@ -47,8 +46,8 @@ def test_a_profile_decodes_its_example(profile):
     for dtype in (np.int32, np.int64, np.float64):
         good = np.array([profile.usable_example], dtype)
         bad = np.array([profile.unusable_example], dtype)
-        assert usable_pixels(good, profile).all()
-        assert not usable_pixels(bad, profile).any()
+        assert MaskRule(profile).usable(good).all()
+        assert not MaskRule(profile).usable(bad).any()
 
 
 def test_a_wrong_profile_is_refused():
@@ -79,7 +78,7 @@ def test_a_wrong_profile_is_refused():
 )
 def test_what_values_mean(profile, usable, unusable):
     raw = np.array([usable + unusable], np.uint16)
-    result = usable_pixels(raw, profiles()[profile])
+    result = MaskRule(profiles()[profile]).usable(raw)
     assert result.tolist() == [[True] * len(usable) + [False] * len(unusable)]
 
 
@@ -138,14 +137,14 @@ def test_a_mask_of_unclear_sense_is_an_error():
 
 def test_values_and_nodata_override_and_add():
     raw = np.array([[0, 1, 2, 9, 255]], np.uint8)
-    result = usable_pixels(raw, profiles()["cloud"], values=(2,), nodata=9)
+    result = MaskRule(profiles()["cloud"], values=(2,)).usable(raw, 9)
     assert result.tolist() == [[True, True, False, False, False]]
 
 
 def test_float_masks_with_nan():
     raw = np.array([[0, 1, np.nan]], np.float32)
-    assert usable_pixels(raw, profiles()["cloud"]).tolist() == [[True, False, False]]
-    assert usable_pixels(raw, profiles()["landsat-c2"]).tolist() == [[True, False, False]]
+    assert MaskRule(profiles()["cloud"]).usable(raw).tolist() == [[True, False, False]]
+    assert MaskRule(profiles()["landsat-c2"]).usable(raw).tolist() == [[True, False, False]]
 
 
 def test_dilation_is_a_square():
@@ -154,7 +153,7 @@ def test_dilation_is_a_square():
     for pixels in (1, 2, 9):
         expected = np.ones((7, 7), bool)
         expected[max(0, 3 - pixels) : 4 + pixels, max(0, 3 - pixels) : 4 + pixels] = False
-        result = usable_pixels(raw, profiles()["cloud"], dilate=pixels)
+        result = MaskRule(profiles()["cloud"], dilate=pixels).usable(raw)
         np.testing.assert_array_equal(result, expected)
 
 
@@ -182,9 +181,9 @@ def test_the_users_rule_makes_unclear_names_clear():
 
 def test_clear_values_are_the_only_usable_ones():
     raw = np.array([[0, 1, 2, 254, 255]], np.uint8)
-    result = usable_pixels(raw, profiles()["cloud"], clear_values=(1, 255))
+    result = MaskRule(profiles()["cloud"], clear_values=(1, 255)).usable(raw)
     assert result.tolist() == [[False, True, False, False, True]]
-    result = usable_pixels(raw, profiles()["cloud"], clear_values=(1, 255), nodata=255)
+    result = MaskRule(profiles()["cloud"], clear_values=(1, 255)).usable(raw, 255)
     assert result.tolist() == [[False, True, False, False, False]]
 
 
@@ -192,10 +191,10 @@ def test_bits_of_either_polarity():
     # bit 3 or bit 4 set; bits 8-9 = 2 or 3; bit 5 not set
     raw = np.array([[32, 32 + 8, 32 + 16, 32 + 256, 32 + 512, 32 + 768, 0]], np.uint16)
     bits = parse_bits("3,4,8-9=2|3,5=0")
-    result = usable_pixels(raw, PLAIN, bits=bits)
+    result = MaskRule(PLAIN, bits=bits).usable(raw)
     assert result.tolist() == [[True, False, False, True, False, False, False]]
     # 255 is a number like any other once bits are given
-    assert usable_pixels(np.array([[255]], np.uint16), PLAIN, bits=parse_bits("8")).all()
+    assert MaskRule(PLAIN, bits=parse_bits("8")).usable(np.array([[255]], np.uint16)).all()
 
 
 def test_bits_are_read():
@@ -266,7 +265,7 @@ def test_looking_up_strided_and_empty_pixels():
 def test_growth_equals_a_minimum_filter(dilate, shape):
     raw = (np.random.default_rng(dilate).random(shape) < 0.02).astype(np.uint8)
     expected = ndimage.minimum_filter(raw == 0, 2 * dilate + 1, mode="constant", cval=1)
-    result = usable_pixels(raw, profiles()["cloud"], dilate=dilate)
+    result = MaskRule(profiles()["cloud"], dilate=dilate).usable(raw)
     np.testing.assert_array_equal(result, expected)
 
 
