@@ -10,7 +10,7 @@ from rasterio.enums import Interleaving
 from rasterio.io import DatasetReader
 
 from geoforecast.errors import SceneError
-from geoforecast.raster.layout import FETCH_AGAIN, Layout, shown, stamp_of
+from geoforecast.raster.layout import FETCH_AGAIN, Layout, printable, stamp_of
 
 # GDAL holds a decoded block whole, and once more where its bands are interleaved.
 MAX_BLOCK_BYTES = 2**27
@@ -30,14 +30,14 @@ def check_name(path: Path) -> None:
     """Refuse names that GDAL takes for something else."""
     if str(path.absolute()).startswith("/vsi"):
         raise SceneError(
-            f"{shown(path)} is a GDAL virtual path.",
+            f"{printable(path)} is a GDAL virtual path.",
             remedy="Copy the file to disk, then give its path.",
         )
     try:
         str(path).encode("utf-8")
     except UnicodeEncodeError as error:
         raise SceneError(
-            f"The name of {shown(path)} is not in UTF-8, which GDAL demands.",
+            f"The name of {printable(path)} is not in UTF-8, which GDAL demands.",
             remedy="Rename the file.",
         ) from error
 
@@ -48,27 +48,21 @@ def check_stamp(path: Path, stamp: tuple[int, int]) -> None:
         now = stamp_of(path.stat())
     except OSError as error:
         raise SceneError(
-            f"{shown(path)} vanished while it was being read: {error.strerror}.",
+            f"{printable(path)} vanished while it was being read: {error.strerror}.",
             remedy="Stack again when the folder is complete.",
         ) from error
     if now != stamp:
         raise SceneError(
-            f"{shown(path)} changed while it was being read.",
+            f"{printable(path)} changed while it was being read.",
             remedy="Stack again when nothing writes into the folder any more.",
         )
 
 
 def check_size(dataset: DatasetReader, path: Path, layout: Layout) -> None:
     """Refuse what could not be held in memory, and what no file of its size can hold."""
-    complex_bands = [dtype for dtype in dataset.dtypes if dtype.startswith("complex")]
-    if complex_bands:
-        raise SceneError(
-            f"{shown(path)} holds complex numbers ({complex_bands[0]}).",
-            remedy="Convert it to amplitude, intensity or dB first.",
-        )
     if dataset.count > MOST_BANDS:
         raise SceneError(
-            f"{shown(path)} has {dataset.count} bands; {MOST_BANDS} are the most.",
+            f"{printable(path)} has {dataset.count} bands; {MOST_BANDS} are the most.",
             remedy="Split it: gdal_translate -b N IN OUT.",
         )
     sizes = [np.dtype({"float16": "float32"}.get(name, name)).itemsize for name in dataset.dtypes]
@@ -77,7 +71,7 @@ def check_size(dataset: DatasetReader, path: Path, layout: Layout) -> None:
     ratio = MAX_RATIO if layout.stored else MAX_EMPTY_RATIO
     if declared > UNCHECKED_BYTES and declared > ratio * size:
         raise SceneError(
-            f"{shown(path)} declares {dataset.width} x {dataset.height} pixels "
+            f"{printable(path)} declares {dataset.width} x {dataset.height} pixels "
             f"({declared / 2**30:.1f} GiB) in a file of {size} bytes with {layout.stored} blocks.",
             remedy=FETCH_AGAIN,
         )
@@ -85,8 +79,8 @@ def check_size(dataset: DatasetReader, path: Path, layout: Layout) -> None:
     together = sum(sizes) if dataset.interleaving == Interleaving.pixel else max(sizes)
     if rows * cols * together > MAX_BLOCK_BYTES:
         raise SceneError(
-            f"{shown(path)} has blocks of {cols} x {rows} pixels, {rows * cols * together >> 20} "
-            f"MiB each; {MAX_BLOCK_BYTES >> 20} MiB are the most.",
+            f"{printable(path)} has blocks of {cols} x {rows} pixels, "
+            f"{rows * cols * together >> 20} MiB each; {MAX_BLOCK_BYTES >> 20} MiB are the most.",
             remedy="Write it in smaller blocks: gdal_translate -co TILED=YES IN OUT.",
         )
 
@@ -95,14 +89,21 @@ def check_transform(dataset: DatasetReader, path: Path) -> None:
     """Refuse a file whose pixels have no place, or whose place no affine transform tells."""
     transform = dataset.transform
     if transform == Affine.identity():
-        kind = "ground control points" if dataset.gcps[0] else "RPCs" if dataset.rpcs else ""
+        points = len(dataset.gcps[0])
+        if points in (1, 2):  # too few to warp by
+            raise SceneError(
+                f"{printable(path)} says where {points} of its pixels "
+                f"{'lies' if points == 1 else 'lie'}, but not how large a pixel is.",
+                remedy="Say it: gdal_edit.py -a_ullr LEFT TOP RIGHT BOTTOM FILE.",
+            )
+        kind = "ground control points" if points else "RPCs" if dataset.rpcs else ""
         if kind:
             raise SceneError(
-                f"{shown(path)} is placed on earth by {kind} only, not by an affine transform.",
+                f"{printable(path)} is placed on earth by {kind} only, not by an affine transform.",
                 remedy="Rectify it first: gdalwarp -order 1 (or -rpc) IN OUT.",
             )
         raise SceneError(
-            f"{shown(path)} does not say where its pixels lie: it has no geotransform.",
+            f"{printable(path)} does not say where its pixels lie: it has no geotransform.",
             remedy="Say it: gdal_edit.py -a_srs EPSG:n -a_ullr LEFT TOP RIGHT BOTTOM FILE; if a "
             "world file does, gdal_translate IN OUT takes it in.",
         )
@@ -112,13 +113,13 @@ def check_transform(dataset: DatasetReader, path: Path) -> None:
     if not (max(far) < FARTHEST and sum(far) < FARTHEST and abs(transform.determinant) > 0):
         numbers = ", ".join(f"{value:g}" for value in transform.to_gdal())
         raise SceneError(
-            f"{shown(path)} has a geotransform that places no pixel: {numbers}.",
+            f"{printable(path)} has a geotransform that places no pixel: {numbers}.",
             remedy="Correct it: gdal_edit.py -a_ullr LEFT TOP RIGHT BOTTOM FILE.",
         )
     most = FARTHEST_DEGREES
     if (far[0] > most[0] or far[1] > most[1]) and dataset.crs and dataset.crs.is_geographic:
         raise SceneError(
-            f"{shown(path)} says that its coordinates are degrees, but they go to "
+            f"{printable(path)} says that its coordinates are degrees, but they go to "
             f"{far[0]:.10g} east and {far[1]:.10g} north.",
             remedy="Say what they are: gdal_edit.py -a_srs EPSG:n FILE.",
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from geoforecast.errors import SceneError
 from geoforecast.project import replacing
 from geoforecast.raster.checks import check_name, check_size, check_stamp, check_transform
 from geoforecast.raster.grid import Grid, Tile
-from geoforecast.raster.layout import FETCH_AGAIN, Layout, read_layout, shown
+from geoforecast.raster.layout import FETCH_AGAIN, Layout, printable, read_layout
 from geoforecast.raster.sidecars import refuse_sidecars
 from geoforecast.system import gdal_cache_mib
 
@@ -132,8 +133,11 @@ def _opened(path: Path) -> Iterator[rasterio.io.DatasetReader]:
 def _unreadable(path: Path, error: Exception) -> SceneError:
     # GDAL's own errors reach Python unwrapped from calls such as get_tag_item.
     reason = str(error.__cause__ or error).strip().rstrip(".")
+    for name in (f"{path.absolute()}: ", f"{path.name}: "):  # the file is named once
+        reason = reason.replace(name, "")
+    reason = re.sub(r"^_?TIFF\w+: *", "", reason)  # nor is a function of libtiff wanted
     remedy = OTHER_CODEC if "missing codec" in reason else FETCH_AGAIN
-    return SceneError(f"{shown(path)} cannot be read as a GeoTIFF: {reason}.", remedy=remedy)
+    return SceneError(f"{printable(path)} cannot be read as a GeoTIFF: {reason}.", remedy=remedy)
 
 
 def gdal_session() -> rasterio.Env:
@@ -229,7 +233,7 @@ def _decoding(dataset: rasterio.io.DatasetReader, tile: Tile) -> Iterator[None]:
         yield
     except (*GDAL_ERRORS, MemoryError) as error:
         raise SceneError(
-            f"{shown(Path(dataset.name))} has pixels that cannot be decoded (rows "
+            f"{printable(Path(dataset.name))} has pixels that cannot be decoded (rows "
             f"{tile.row0}-{tile.row1 - 1}).",
             remedy=FETCH_AGAIN,
         ) from error

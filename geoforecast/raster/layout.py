@@ -51,12 +51,13 @@ KINDS = (
 CODES = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
 (
     SUBFILE_TYPE, WIDTH, HEIGHT, COMPRESSION, STRIP_OFFSETS, SAMPLES, ROWS_PER_STRIP, STRIP_LENGTHS,
-    PLANAR, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_LENGTHS,
+    PLANAR, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_LENGTHS, SAMPLE_FORMAT,
 ) = (
-    254, 256, 257, 259, 273, 277, 278, 279, 284, 322, 323, 324, 325,
+    254, 256, 257, 259, 273, 277, 278, 279, 284, 322, 323, 324, 325, 339,
 )  # fmt: skip
 GDAL_METADATA = 42112
 REDUCED, MASK = 1, 4
+COMPLEX = (5, 6)
 # Bytes of a value by type, 0 where the type is unknown.
 WIDTHS = np.array([0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8, 0])
 
@@ -91,7 +92,7 @@ def read_layout(path: Path) -> Layout:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "its name cannot be used"
         raise SceneError(
-            f"{shown(path)} cannot be opened: {reason}.",
+            f"{printable(path)} cannot be opened: {reason}.",
             remedy="Check that the file is there and may be read, or leave it out with "
             "--on-error quarantine.",
         ) from error
@@ -99,11 +100,11 @@ def read_layout(path: Path) -> Layout:
         info = os.fstat(handle)
         if not stat.S_ISREG(info.st_mode):
             kind = next((name for test, name in KINDS if test(info.st_mode)), "no plain file")
-            raise SceneError(f"{shown(path)} is {kind}.", remedy="Name a GeoTIFF.")
+            raise SceneError(f"{printable(path)} is {kind}.", remedy="Name a GeoTIFF.")
         return _Reader(path, handle, info.st_size).layout(stamp_of(info))
     except OSError as error:
         raise SceneError(
-            f"{shown(path)} cannot be read: {error.strerror}.", remedy=FETCH_AGAIN
+            f"{printable(path)} cannot be read: {error.strerror}.", remedy=FETCH_AGAIN
         ) from error
     finally:
         os.close(handle)
@@ -114,10 +115,19 @@ def stamp_of(info: os.stat_result) -> tuple[int, int]:
     return info.st_size, info.st_mtime_ns
 
 
-def shown(path: Path) -> str:
-    """A path as a message can hold it: on one line, and in UTF-8."""
-    text = str(path).encode("utf-8", "backslashreplace").decode("utf-8")
-    return text if text.isprintable() else repr(text)[1:-1]
+def printable(text: str | os.PathLike[str]) -> str:
+    """A name as messages, keys and tables show it.
+
+    Line breaks and other control characters, and bytes that are no UTF-8, are written as
+    escapes, so that no name can break a line, a terminal or a file.
+    """
+    text = os.fspath(text)
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
 
 
 def _no_doctype(*_: object) -> None:
@@ -148,6 +158,11 @@ class _Reader:
             tags, place = self._directory(place)
             if len(seen) == 1:
                 self._check_metadata(tags)
+                # GDAL takes those of an odd width for whole numbers.
+                if self._one(tags, SAMPLE_FORMAT, 1) in COMPLEX:
+                    self._refuse(
+                        "holds complex numbers", "Convert it to amplitude, intensity or dB first."
+                    )
             kind = self._one(tags, SUBFILE_TYPE, 0)
             here = self._one(tags, HEIGHT, 0), self._one(tags, WIDTH, 0)
             if len(seen) == 1:
@@ -319,4 +334,4 @@ class _Reader:
         return int.from_bytes(raw, "little" if self.order == "<" else "big")
 
     def _refuse(self, what: str, remedy: str = FETCH_AGAIN) -> NoReturn:
-        raise SceneError(f"{shown(self.path)} {what}.", remedy=remedy)
+        raise SceneError(f"{printable(self.path)} {what}.", remedy=remedy)

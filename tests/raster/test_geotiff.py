@@ -137,6 +137,13 @@ def test_control_points_alone_are_refused(tmp_path):
         read_header(path)
 
 
+def test_two_control_points_say_nothing_of_the_pixel_size(real_data):
+    """gdalwarp, the remedy where there are more, needs three."""
+    with pytest.raises(SceneError, match="where 2 of its pixels lie, but not how large") as caught:
+        read_header(real_data("_hostile") / "byte_gcp.tif")
+    assert "-a_ullr" in caught.value.remedy
+
+
 def test_a_file_that_changes_meanwhile_is_refused(write_tif, tmp_path):
     path = write_tif(tmp_path / "a.tif", np.ones((4, 5), np.uint8))
     header = read_header(path)
@@ -255,8 +262,10 @@ def test_glimpse_reads_blocks_spread_over_the_raster(write_tif, tmp_path):
 
 
 def test_a_codec_that_is_not_built_in_says_so(real_data):
+    path = real_data("_hostile") / "unsupported_codec_unknown.tif"
     with pytest.raises(SceneError, match="missing codec of code 44510") as caught:
-        read_header(real_data("_hostile") / "unsupported_codec_unknown.tif")
+        read_header(path)
+    assert caught.value.what.startswith(f"{path} cannot be read as a GeoTIFF: Cannot open TIFF")
     assert "COMPRESS=DEFLATE" in caught.value.remedy
 
 

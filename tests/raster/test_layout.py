@@ -248,3 +248,20 @@ def test_a_name_is_shown_on_one_line(tmp_path):
     with pytest.raises(SceneError) as caught:
         read_layout(path)
     assert r"a\nb\x1b[31m.tif is empty" in caught.value.what
+
+
+@pytest.mark.parametrize("kind", [layout.COMPLEX[0], layout.COMPLEX[1]])
+def test_complex_numbers_of_an_odd_width_are_refused(write_tif, tmp_path, kind):
+    """GDAL shows those of 16 bits as uint16, which they are not."""
+    path = write_tif(tmp_path / "a.tif", PIXELS, **TILES)
+    set_value(path, layout.SAMPLE_FORMAT, kind)
+    with rasterio.open(path) as dataset:
+        assert dataset.dtypes == ("uint16",)
+    with pytest.raises(SceneError, match="holds complex numbers") as caught:
+        read_layout(path)
+    assert "amplitude" in caught.value.remedy
+
+
+def test_names_are_printable_whatever_they_hold():
+    assert layout.printable("a\nb\x1b\udcff\u202e.tif") == r"a\nb\x1b\udcff\u202e.tif"
+    assert layout.printable("größe 1.tif") == "größe 1.tif"

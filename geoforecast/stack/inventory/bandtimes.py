@@ -11,11 +11,12 @@ import numpy as np
 
 from geoforecast.errors import DateError, InputError, SceneError, SettingsError
 from geoforecast.raster.geotiff import Header
+from geoforecast.raster.layout import printable
 from geoforecast.stack.cadence import Cadence, parse_cadence
 from geoforecast.stack.inventory.dateformats import date_span, parse_time
 from geoforecast.stack.inventory.dates import DateChoice, choose_dates
 from geoforecast.stack.inventory.listing import clipped, read_text
-from geoforecast.stack.inventory.names import OneBand, printable
+from geoforecast.stack.inventory.names import OneBand
 from geoforecast.stack.inventory.scenes import Problems, SceneFile
 from geoforecast.stack.inventory.times import read_headers, settle_dates
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from geoforecast.errors import DateError, SettingsError
+from geoforecast.raster.layout import printable
 from geoforecast.stack.inventory.dateformats import (
     CONVENTIONS,
     LOOSE,
@@ -25,7 +26,6 @@ from geoforecast.stack.inventory.dateformats import (
     precision,
     time_of,
 )
-from geoforecast.stack.inventory.names import printable
 
 MOST = 0.8  # share of the best reading's files that a competing reading must cover
 

@@ -6,6 +6,7 @@ Nothing is opened here but lists, manifests and JSON; rasters are read later.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import logging
 import os
 import re
@@ -14,6 +15,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from geoforecast.errors import InputError, SceneError
+from geoforecast.raster.layout import printable
 from geoforecast.stack.inventory.listing import (
     QUARANTINE,
     SUFFIXES,
@@ -26,7 +28,6 @@ from geoforecast.stack.inventory.listing import (
     remote_error,
 )
 from geoforecast.stack.inventory.manifests import read_manifest
-from geoforecast.stack.inventory.names import printable
 from geoforecast.stack.inventory.stac import read_items
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,8 @@ def _listed(text: str, beside: Path, *, nested: bool = False) -> Iterable[Listed
     """
     if is_remote(text):
         error = remote_error(text)
+        if nested:  # one file of many, which --on-error decides on
+            return [Listed(Path(text), beside, fault=error)]
         raise InputError(error.what, remedy=error.remedy)
     if text.startswith("@"):
         if nested:
@@ -68,6 +71,8 @@ def _listed(text: str, beside: Path, *, nested: bool = False) -> Iterable[Listed
         return _from_path(path)
     if _MAGIC.search(text):
         return _from_glob(path, text)
+    if nested:
+        return [checked_file(path, absolute(path).parent)]
     raise InputError(f"{clipped(text)} does not exist.", remedy="Check the path.")
 
 
@@ -93,15 +98,26 @@ def _from_list(path: Path) -> Iterator[Listed]:
         if not text or text.startswith("#"):
             continue
         empty = False
+        line = f"line {number} of {printable(path)}"
         try:
-            yield from _beneath(base, _listed(text, base, nested=True))
+            for listed in _beneath(base, _listed(text, base, nested=True)):
+                yield _with_line(listed, line)
         except InputError as error:
-            where = (f"line {number} of {printable(path)}", *error.where)
+            where = (line, *error.where)
             raise InputError(error.what, where=where, remedy=error.remedy) from error
     if empty:
         raise InputError(
             f"{printable(path)} names no file.", remedy="Give one path or glob a line."
         )
+
+
+def _with_line(listed: Listed, line: str) -> Listed:
+    """The same file; a fault of it tells where the list names it."""
+    if listed.fault is None:
+        return listed
+    error = listed.fault
+    fault = SceneError(error.what, where=(line, *error.where), remedy=error.remedy)
+    return dataclasses.replace(listed, fault=fault)
 
 
 def _from_glob(pattern: Path, text: str) -> Iterator[Listed]:
@@ -154,8 +170,12 @@ def _from_folder(root: Path) -> Iterator[Listed]:
         try:
             entries = _scan(folder)
         except OSError as error:
-            what = f"The folder {printable(folder)} cannot be listed: {error.strerror}."
-            remedy = f"Change its permissions, or {QUARANTINE}"
+            what = f"The folder {clipped(str(folder))} cannot be listed: {error.strerror}."
+            denied = isinstance(error, PermissionError)
+            remedy = "Change its permissions" if denied else "Check whether it is still there"
+            if error.errno == errno.ENAMETOOLONG:
+                remedy = "Move it to a folder with a shorter path"
+            remedy += f", or {QUARANTINE}"
             yield Listed(folder, base, fault=SceneError(what, remedy=remedy))
             continue
         for entry in entries:
@@ -183,7 +203,10 @@ def _folders(root: Path) -> Iterator[Path]:
     while ahead or linked:
         folder = ahead.pop() if ahead else linked.pop(0)
         identity = _identity(folder)
-        if identity is None or identity in seen or identity in above:
+        if identity is None:  # gone, or too deep for any path: told where it is listed
+            yield folder
+            continue
+        if identity in seen or identity in above:
             log.debug("%s leads to a folder that is listed already.", printable(folder))
             continue
         seen.add(identity)

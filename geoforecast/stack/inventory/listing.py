@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from geoforecast.errors import InputError, SceneError
-from geoforecast.stack.inventory.names import printable
+from geoforecast.raster.layout import printable
 
 SUFFIXES = (".tif", ".tiff", ".gtif", ".gtiff")
 QUARANTINE = "leave it out with --on-error quarantine."
@@ -124,11 +124,14 @@ def clipped(text: str) -> str:
 
 def _absent(path: Path, error: OSError | ValueError) -> SceneError:
     number = error.errno if isinstance(error, OSError) else None
-    if path.is_symlink():
+    if os.path.islink(path):  # noqa: PTH114  Path's own raises for names too long
         reason = "is a link that leads nowhere"
         remedy = f"Restore what it led to, or {QUARANTINE}"
     elif number in (errno.EACCES, errno.EPERM):
         reason, remedy = "may not be read", f"Change its permissions, or {QUARANTINE}"
+    elif number == errno.ENAMETOOLONG:
+        reason = f"is a name or path too long for this system ({len(str(path))} characters)"
+        remedy = f"Move it to a folder with a shorter path, or {QUARANTINE}"
     else:
         reason, remedy = "does not exist", f"Check the path, or {QUARANTINE}"
     return SceneError(f"{clipped(str(path))} {reason}.", remedy=remedy)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from geoforecast.errors import InputError
+from geoforecast.raster.layout import printable
 from geoforecast.stack.inventory.dateformats import parse_time
 from geoforecast.stack.inventory.listing import (
     Listed,
@@ -22,7 +23,7 @@ from geoforecast.stack.inventory.listing import (
     read_text,
     remote_error,
 )
-from geoforecast.stack.inventory.names import clean_name, printable
+from geoforecast.stack.inventory.names import clean_name
 
 log = logging.getLogger(__name__)
 
@@ -113,8 +114,6 @@ def _row(line: int, values: dict[str, str] | str) -> _Row | str:
     path, stated = values.get("path", ""), values.get("time", "").strip()
     if not path.strip():
         return f"line {line}: no path"
-    if is_remote(path):
-        return f"line {line}: {remote_error(path).what}"
     time = parse_time(stated) if stated else None
     if stated and time is None:
         return f"line {line}: '{clipped(stated)}' is no time such as 2018-01-31T10:45:00Z"
@@ -127,7 +126,10 @@ def _row(line: int, values: dict[str, str] | str) -> _Row | str:
 def _file(base: Path, row: _Row) -> Listed:
     place = base / row.path
     inside = absolute(place).is_relative_to(base)
-    listed = checked_file(place, base if inside else absolute(place).parent)
+    if is_remote(row.path):
+        listed = Listed(Path(row.path), base, fault=remote_error(row.path))
+    else:
+        listed = checked_file(place, base if inside else absolute(place).parent)
     several = len(row.bands) > 1
     return replace(
         listed,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from geoforecast.raster.geotiff import Header
+from geoforecast.raster.layout import printable
 
 # Parts that name a tile, a platform or a number of the product, never a variable.
 _NO_VARIABLE = re.compile(
@@ -148,18 +148,3 @@ def clean_name(text: str) -> str:
     """A description as a name: no multiplier such as "x 10,000", no spaces or commas."""
     text = re.sub(r"\s*[x*×]\s*[\d.,]+\s*$", "", printable(text.strip()))
     return re.sub(r"[\s,;/]+", "_", text).strip("_")
-
-
-def printable(text: str | os.PathLike[str]) -> str:
-    """A name as messages, keys and tables show it.
-
-    Line breaks and other control characters, and bytes that are no UTF-8, are written as
-    escapes, so that no name can break a line, a terminal or a file.
-    """
-    text = os.fspath(text)
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-        for char in text
-    )

@@ -21,9 +21,10 @@ from geoforecast.errors import InputError, SceneError
 from geoforecast.project import Project, replacing
 from geoforecast.raster.geotiff import Header
 from geoforecast.raster.grid import Grid
+from geoforecast.raster.layout import printable
 from geoforecast.stack.inventory.inputs import list_inputs
 from geoforecast.stack.inventory.listing import SUFFIXES, Listed, absolute
-from geoforecast.stack.inventory.names import NameParts, printable
+from geoforecast.stack.inventory.names import NameParts
 from geoforecast.stack.reading.mask_kinds import MaskProfile
 from geoforecast.stack.reading.masks import MaskRule
 

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlparse
 import numpy as np
 
 from geoforecast.errors import InputError, SceneError
+from geoforecast.raster.layout import printable
 from geoforecast.stack.inventory.dateformats import parse_time
 from geoforecast.stack.inventory.listing import (
     QUARANTINE,
@@ -30,7 +31,7 @@ from geoforecast.stack.inventory.listing import (
     read_text,
     remote_error,
 )
-from geoforecast.stack.inventory.names import clean_name, printable
+from geoforecast.stack.inventory.names import clean_name
 
 # Roles of assets that are pictures or papers about the data, never data.
 NO_DATA_ROLES = {"thumbnail", "overview", "visual", "metadata"}

@@ -77,8 +77,8 @@ def test_lists_hold_paths_and_globs_relative_to_them(tree, monkeypatch):
     listing.write_text(f"# scenes\n\n s/a.tif \ns/[bc].tif\r\n{root}/e/f.tif\n", newline="")
     monkeypatch.chdir("/")
     assert keys(f"@{listing}") == ["d/s/a.tif", "d/s/b.tif", "d/s/c.tif", "e/f.tif"]
-    listing.write_text("s/a.tif\n\ngone.tif\n")
-    with pytest.raises(InputError, match=r"gone\.tif does not exist") as caught:
+    listing.write_text("s/a.tif\n\ngone*.tif\n")
+    with pytest.raises(InputError, match=r"gone\*\.tif matches no GeoTIFF") as caught:
         keys(f"@{listing}")
     assert f"line 3 of {listing}" in str(caught.value)
     listing.write_text("@other.txt\n")
@@ -89,6 +89,30 @@ def test_lists_hold_paths_and_globs_relative_to_them(tree, monkeypatch):
         keys(f"@{listing}")
     with pytest.raises(InputError, match=r"no\.txt is not a file"):
         keys(f"@{root}/no.txt")
+
+
+def test_lines_of_a_list_that_are_no_files_are_set_aside_or_refused(write_tif, tmp_path):
+    """One line of ten thousand characters does not end a stack that quarantines."""
+    write_tif(tmp_path / "2018-01-01.tif", np.ones((2, 4), np.float32))
+    listing = tmp_path / "list.txt"
+    lines = ["2018-01-01.tif", "2018-01-02.tif", "s3://x/2018-01-03.tif", "2018-01-04" * 1000]
+    listing.write_text("\n".join(lines))
+    files = find_files([f"@{listing}"])
+    problems = Problems(True)
+    settle_dates(files, "", problems, 1)
+    problems.settle(len(files))
+    assert sorted(file.status for file in files) == ["quarantined"] * 3 + ["used"]
+    assert [(error.where, len(error.what) < 500) for _, error in problems.found] == [
+        ((f"line {number} of {listing}",), True) for number in (2, 4, 3)
+    ]
+    reasons = "\n".join(file.reason for file in files)
+    assert "2018-01-02.tif does not exist." in reasons
+    assert "s3://x/2018-01-03.tif is not a file on this machine." in reasons
+    assert "is a name or path too long for this system (" in reasons
+    problems.quarantine = False
+    with pytest.raises(SceneError, match="3 of 4 files cannot be used") as caught:
+        problems.settle(4)
+    assert f"line 2 of {listing}" in str(caught.value)
 
 
 def manifest(folder, text):
@@ -133,18 +157,20 @@ def test_wrong_rows_of_a_manifest_are_named_by_line(tree):
         "path;time;band\na.tif;2018-01-01;red\nb.tif;yesterday;red\n;2018-01-01;\n"
         "./a.tif;2018-01-02;red\ns3://x/y.tif;2018-01-02;\nb.tif;2018-01-02;red;blue\n",
     )
-    with pytest.raises(InputError, match=r"5 of 6 rows of .* are wrong") as caught:
+    with pytest.raises(InputError, match=r"4 of 6 rows of .* are wrong") as caught:
         read_manifest(path)
     text = str(caught.value)
     assert "line 3: 'yesterday' is no time" in text
     assert "line 4: no path" in text
     assert "line 5: ./a.tif stands in line 2 too" in text
-    assert "line 6: s3://x/y.tif is not a file on this machine." in text
     assert "line 7: 4 values for 3 columns" in text
 
 
 def test_missing_files_of_a_manifest_are_set_aside_or_refused(tree):
     path = manifest(tree("2018-01-01.tif"), "path\n2018-01-01.tif\n2018-01-02.tif\n")
+    told = read_manifest(manifest(path.parent, "path\ns3://x/2018-01-03.tif\n"))
+    assert told[0].fault.what == "s3://x/2018-01-03.tif is not a file on this machine."
+    manifest(path.parent, "path\n2018-01-01.tif\n2018-01-02.tif\n")
     files = find_files([path])
     problems = Problems(False)
     settle_dates(files, "", problems, 1)
@@ -252,6 +278,24 @@ def test_a_folder_that_cannot_be_listed_is_told(tree, monkeypatch):
     files = find_files([root / "s"])
     assert [file.key for file in files] == ["s/a.tif", "s/secret"]
     assert "secret cannot be listed: Permission denied." in files[1].told.fault.what
+
+
+def test_a_folder_too_deep_for_any_path_is_told(tree):
+    """Its path has over 4,096 characters: no call takes it, and no scene in it is passed over."""
+    root = tree("s/a.tif") / "s"
+    here = os.open(root, os.O_RDONLY)
+    for _ in range(22):
+        os.mkdir("d" * 200, dir_fd=here)
+        below = os.open("d" * 200, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    files = find_files([root])
+    assert len(files) == 2
+    assert files[0].key == "s/a.tif"
+    assert "cannot be listed: File name too long." in files[1].told.fault.what
+    assert "with a shorter path, or leave it out" in files[1].told.fault.remedy
+    assert len(files[1].told.fault.what) < 500
 
 
 def test_files_that_vanish_or_change_are_told(write_tif, tmp_path):
