@@ -18,7 +18,14 @@ from pyproj.exceptions import CRSError
 
 from geoforecast.raster.chunks import ChunkFiles, Four, zarr_codec
 from geoforecast.raster.grid import Grid
-from geoforecast.raster.measures import CELL_PX, Part, joined, measure, overview_stride
+from geoforecast.raster.measures import (
+    CELL_PX,
+    Part,
+    joined,
+    measure,
+    one_sided,
+    overview_stride,
+)
 
 FORMAT = 2
 CHUNK_STEPS = 4
@@ -97,21 +104,17 @@ class CubeWriter:
     ) -> list[Part]:
         """Write (time, band, rows, columns) values and validity from a step, row and column on.
 
-        ``observed``, of the same shape, is needed if the cube is filled; only what was
-        observed is measured.
+        Values are NaN, or class code 0, where invalid. ``observed``, of the same shape, is
+        needed if the cube is filled; only what was observed is measured.
 
         Returns:
             What was measured of them, a part for each block in time; finish() takes them.
         """
-        self._values.write((step, 0, row, col), values)
-        self._valid.write((step, 0, row, col), valid)
-        if observed is not None:
-            self._observed.write((step, 0, row, col), observed)
-            valid = valid & observed
+        seen = valid if observed is None else valid & observed
         parts = [
             measure(
                 values[start : start + CHUNK_STEPS],
-                valid[start : start + CHUNK_STEPS],
+                seen[start : start + CHUNK_STEPS],
                 self.stride,
                 step=step + start,
                 row=row,
@@ -119,6 +122,19 @@ class CubeWriter:
             )
             for start in range(0, len(values), CHUNK_STEPS)
         ]
+        place = (step, 0, row, col)
+        if observed is None:
+            side = self.chunk[2]
+            known = [one_sided(part.cells, values.shape[2:], side) for part in parts]
+            empty, full = (np.stack(each)[:, None] for each in zip(*known, strict=True))
+            # Where nothing is valid, values are left out, and read as NaN. `valid` says so in
+            # chunks of its own, so that a lost file still shows: see _create.
+            self._values.write(place, values, empty)
+            self._valid.write(place, valid, empty | full)
+        else:
+            self._values.write(place, values)
+            self._valid.write(place, valid)
+            self._observed.write(place, observed)
         self._parts += parts
         return parts
 

@@ -67,6 +67,41 @@ def measure(
     return Part(step, row, col, cells, overview)
 
 
+def one_sided(
+    cells: Cells, shape: tuple[int, ...], side: int
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which chunks of a block have no valid pixel, and which have no other.
+
+    Args:
+        cells: (time, band, cell_y, cell_x, 5) of the block.
+        shape: (height, width) of the block.
+        side: of the chunks, a power of two.
+    Returns:
+        (chunk_y, chunk_x), True = not one valid, of all steps and bands; the same, True = all
+        valid. Chunks that are smaller than cells count as neither if their cell does.
+    """
+    counts = cells[..., COUNT]
+    height, width = (
+        np.minimum(np.arange(0, length, CELL_PX) + CELL_PX, length) - np.arange(0, length, CELL_PX)
+        for length in shape
+    )
+    area = np.multiply.outer(height, width)
+    found = (counts == 0).all(axis=(0, 1)), (counts == area).all(axis=(0, 1))
+    return _by_chunk(found[0], shape, side), _by_chunk(found[1], shape, side)
+
+
+def _by_chunk(cells: NDArray[np.bool_], shape: tuple[int, ...], side: int) -> NDArray[np.bool_]:
+    """(cell_y, cell_x) to (chunk_y, chunk_x): whether it is so of all cells of a chunk."""
+    for axis, length in enumerate(shape):
+        if side >= CELL_PX:
+            starts = np.arange(0, cells.shape[axis], side // CELL_PX)
+            cells = np.logical_and.reduceat(cells, starts, axis=axis)
+        else:
+            chunks = np.arange(-(-length // side))
+            cells = cells.take(chunks * side // CELL_PX, axis=axis)
+    return cells
+
+
 def joined(cells: Cells) -> Cells:
     """Measures of several cells as one, in order along the second last axis.
 

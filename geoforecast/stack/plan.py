@@ -185,7 +185,7 @@ def make_plan(
         read=bands.read if bands.derived else bands.kept,
         derived=bands.derived,
     )
-    _check_size(plan, project)
+    _check_size(plan, settings, project)
     return plan
 
 
@@ -208,7 +208,8 @@ def _out_of_reach(
     found = {}
     for file in scenes:
         if file.header and (error := errors.get(file.header.grid)):
-            what = f"{file.path} does not fit the other scenes: {error.what}"
+            reason = f"{error.what[:1].lower()}{error.what[1:]}"
+            what = f"{file.path} does not fit the other scenes: {reason}"
             problems.add(file, SceneError(what, where=error.where, remedy=error.remedy))
             found[file.key] = what
     return found
@@ -309,17 +310,20 @@ def _dtype(scenes: Sequence[SceneFile], settings: StackSettings) -> str:
     return str(dtype) if dtype.kind in "iu" else "int32"
 
 
-def _check_size(plan: Plan, project: Project) -> None:
+def _check_size(plan: Plan, settings: StackSettings, project: Project) -> None:
     place = project.root.absolute()
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
     pixels = int(np.prod(plan.shape, dtype=object))
-    if pixels > MAX_PIXELS or plan.bytes > free:
+    size = plan.bytes
+    if settings.fill != "none":  # made beside the other: float32, valid and observed
+        size += 6 * pixels
+    if pixels > MAX_PIXELS or size > free:
         steps, bands, height, width = plan.shape
         raise InputError(
             f"The cube would be too large: {steps} steps x {bands} bands x {height} x {width} "
-            f"pixels, {plan.bytes / 2**30:.1f} GiB; {free / 2**30:.1f} GiB are free.",
+            f"pixels, {size / 2**30:.1f} GiB; {free / 2**30:.1f} GiB are free.",
             where=plan.grid_text,
             remedy="Choose a coarser --res, smaller --bounds or fewer --bands.",
         )

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geoforecast.raster.chunks import ChunkFiles, zarr_codec
-from geoforecast.raster.measures import joined, measure, overview_stride
+from geoforecast.raster.measures import joined, measure, one_sided, overview_stride
 
 SHAPE = (11, 2, 70, 90)
 
@@ -59,6 +59,35 @@ def test_a_file_shared_with_another_cube_is_never_changed(tmp_path):
     before = twin.read_bytes()
     files.write((0, 0, 0, 0), np.ones((8, 1, 4, 4), "float32"))
     assert twin.read_bytes() == before
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 1100), st.integers(1, 700), st.sampled_from([64, 256, 512]), st.booleans())
+def test_chunks_are_told_empty_or_full_from_their_cells(height, width, side, full):
+    rng = np.random.default_rng(height * width)
+    fields = rng.random((1, 2, -(-height // 200), -(-width // 200))) < (0.9 if full else 0.1)
+    valid = fields.repeat(200, axis=2).repeat(200, axis=3)[:, :, :height, :width]
+    part = measure(np.ones(valid.shape, "float32"), valid, 256, step=0, row=0, col=0)
+    empty, whole = one_sided(part.cells, (height, width), side)
+    for row in range(0, height, side):
+        for col in range(0, width, side):
+            here = valid[:, :, row : row + side, col : col + side]
+            found = empty[row // side, col // side], whole[row // side, col // side]
+            if side >= 256:
+                assert found == (not here.any(), here.all())
+            else:  # small chunks may be left undecided
+                assert found[0] <= (not here.any())
+                assert found[1] <= here.all()
+    assert empty.shape == whole.shape == (-(-height // side), -(-width // side))
+
+
+def test_small_chunks_are_told_by_their_cell():
+    valid = np.zeros((1, 1, 300, 520), bool)
+    valid[..., :256, 256:512] = True
+    part = measure(np.ones(valid.shape, "float32"), valid, 256, step=0, row=0, col=0)
+    empty, whole = one_sided(part.cells, (300, 520), 128)
+    np.testing.assert_array_equal(whole, np.outer([1, 1, 0], [0, 0, 1, 1, 0]).astype(bool))
+    np.testing.assert_array_equal(empty, ~whole)
 
 
 @settings(max_examples=30, deadline=None)

@@ -130,6 +130,72 @@ def test_measures_are_those_of_the_pixels(make_project):
     np.testing.assert_array_equal(overview.read(3, 11), values[3:11, :, ::2, ::2])
 
 
+def sided_cube(path, dtype="float32"):
+    """One step block, 3 x 3 chunks in shards of 1 x 2 and 1 x 1: clear, empty and mixed ones."""
+    valid = np.ones((4, 2, 600, 700), bool)
+    valid[:, :, :256] = False  # a row of shards without any value
+    valid[:, :, 256:512, 256:512] = False  # one chunk of a shard
+    valid[0, 0, 520, 3] = False  # one pixel of a chunk
+    valid[2:, :, 512:, 600:] = False  # some steps of a chunk that reaches beyond the grid
+    values = np.random.default_rng(1).normal(5, 1, valid.shape).astype(dtype)
+    values[~valid] = np.nan if dtype == "float32" else 0
+    writer = CubeWriter(
+        path,
+        times=np.arange(4).astype("datetime64[D]"),
+        bands=("a", "b"),
+        grid=Grid(CRS.from_epsg(32633).to_wkt(), Affine.scale(10, -10), (600, 700)),
+        dtype=dtype,
+        observed=np.ones(4, bool),
+    )
+    for row in range(0, 600, writer.block[2]):
+        for col in range(0, 700, writer.block[3]):
+            here = (..., slice(row, row + writer.block[2]), slice(col, col + writer.block[3]))
+            writer.write(0, row, values[here], valid[here], col=col)
+    meta = {"kind": "continuous", "units": ["", ""], "split": None, "quarantined": {}}
+    writer.finish(meta)
+    return values, valid
+
+
+def chunk_files(path):
+    return sorted(p for name in ("values", "valid") for p in path.glob(f"cube/{name}/c/0/0/*/*"))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_chunks_without_values_are_left_out_and_read_as_they_were(tmp_path, monkeypatch, dtype):
+    monkeypatch.setattr("geoforecast.raster.cube_writer.SHARD_VALUES", 2**20)
+    values, valid = sided_cube(tmp_path / "cube", dtype)
+    found = open_cube(tmp_path / "cube").read(0, 4)
+    np.testing.assert_array_equal(found[0], values)
+    np.testing.assert_array_equal(found[1], valid)
+    # Zarr reads the same by itself.
+    np.testing.assert_array_equal(zarr.open_array(tmp_path / "cube/values", mode="r")[:], values)
+    np.testing.assert_array_equal(zarr.open_array(tmp_path / "cube/valid", mode="r")[:], valid)
+    sizes = {str(p.relative_to(tmp_path)): p.stat().st_size for p in chunk_files(tmp_path)}
+    assert len(sizes) == 12  # no file is left out
+    empty = 2 * 16 + 4  # two places that say "absent", and their checksum
+    nothing = [name for name, size in sizes.items() if size == empty]
+    assert sorted(nothing) == ["cube/valid/c/0/0/1/1"] + [f"cube/values/c/0/0/0/{x}" for x in "01"]
+
+
+def test_a_lost_file_shows_although_chunks_are_left_out(tmp_path, monkeypatch):
+    """Unless it held nothing: then what is read is what was written."""
+    monkeypatch.setattr("geoforecast.raster.cube_writer.SHARD_VALUES", 2**20)
+    values, valid = sided_cube(tmp_path / "cube")
+    noticed = 0
+    for path in chunk_files(tmp_path):
+        content = path.read_bytes()
+        path.unlink()
+        try:
+            found = open_cube(tmp_path / "cube").read(0, 4)
+        except CubeError:
+            noticed += 1
+        else:
+            np.testing.assert_array_equal(found[0], values)
+            np.testing.assert_array_equal(found[1], valid)
+        path.write_bytes(content)
+    assert noticed == 9  # all but the three that hold no chunk
+
+
 def test_a_cube_of_the_format_before_is_made_again(store):
     change_meta(store, format=1)
     with pytest.raises(CubeError, match="older geoforecast") as caught:

@@ -518,6 +518,20 @@ def test_a_cube_larger_than_the_disk(project, tiny_folder, monkeypatch):
         stack(project, tiny_folder)
 
 
+def test_a_filled_cube_needs_room_for_both_stores(project, tiny_folder, monkeypatch):
+    import shutil
+
+    stack(project, tiny_folder)
+    pixels = int(np.prod(open_cube(project.cube_path).shape))
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=11 * pixels - 1))
+    stack(project, tiny_folder, overwrite=True)
+    with pytest.raises(InputError, match="The cube would be too large"):
+        stack(project, tiny_folder, overwrite=True, fill="linear")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=11 * pixels))
+    stack(project, tiny_folder, overwrite=True, fill="linear")
+
+
 def test_settings_that_contradict(project, tiny_folder):
     with pytest.raises(SettingsError, match="--mask none leaves nothing"):
         stack(project, tiny_folder, mask="none", dilate=1)

@@ -8,21 +8,21 @@ that was killed or for the cube that is to be replaced, is not done again.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
+import math
 import os
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from geoforecast.project import plain
 from geoforecast.raster.cube import CubeWriter
 from geoforecast.raster.grid import Tile
-from geoforecast.raster.measures import Part
+from geoforecast.raster.measures import Cells, Part
 from geoforecast.settings import StackSettings
 from geoforecast.stack.inventory.scenes import SceneFile
 from geoforecast.stack.plan import Plan
@@ -144,36 +144,44 @@ class Ledger:
             unit, key, part: what was done.
             size: bytes of its files, to tell files that a power failure emptied.
         """
-        content = io.BytesIO()
-        np.savez(content, key=key, size=size, cells=part.cells, overview=part.overview)
+        shapes = {"cells": part.cells.shape, "overview": part.overview.shape}
+        told = json.dumps({"key": key, "size": size, **shapes}).encode()
+        content = [told, b"\n", part.cells.tobytes(), part.overview.tobytes()]
         # Not synced: hundreds of syncs took longer than the work, and a note that a power
         # failure spoils only means that its unit is done again.
         path = self._path(unit)
         draft = path.with_suffix(f".{os.getpid()}")
-        draft.write_bytes(content.getvalue())
+        draft.write_bytes(b"".join(content))
         draft.replace(path)
 
     def key(self, unit: Unit) -> tuple[str, int]:
         """The key that a unit was done under, "" if it was not, and the bytes of its files."""
         try:
-            with np.load(self._path(unit)) as content:
-                return str(content["key"]), int(content["size"])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            told = self._read(unit)[0]
+            return str(told["key"]), int(told["size"])
+        except (OSError, ValueError, KeyError, TypeError):
             return "", 0
 
     def part(self, unit: Unit) -> Part:
         """What was measured of a unit that is done."""
-        with np.load(self._path(unit)) as content:
-            return Part(
-                unit.steps.start,
-                unit.tile.row0,
-                unit.tile.col0,
-                content["cells"],
-                content["overview"],
-            )
+        _, cells, overview = self._read(unit)
+        return Part(unit.steps.start, unit.tile.row0, unit.tile.col0, cells, overview)
+
+    def _read(self, unit: Unit) -> tuple[dict[str, Any], Cells, NDArray[np.float32]]:
+        """A note: a line of JSON, then the arrays as they lie in memory.
+
+        Raises:
+            OSError, ValueError, KeyError, TypeError: there is none, or it is not whole.
+        """
+        line, _, data = self._path(unit).read_bytes().partition(b"\n")
+        told = json.loads(line)
+        cut = 8 * math.prod(told["cells"])
+        cells = np.frombuffer(data[:cut], np.float64).reshape(told["cells"])
+        overview = np.frombuffer(data[cut:], np.float32).reshape(told["overview"])
+        return told, cells, overview
 
     def _path(self, unit: Unit) -> Path:
-        return self.folder / f"{unit.number:07d}.npz"
+        return self.folder / f"{unit.number:07d}.unit"
 
 
 def files_size(store: Path, names: Iterable[Path]) -> int:

@@ -363,6 +363,8 @@ def _fine_peak(spectrum: Complex, rough: NDArray[np.int64]) -> tuple[NDArray[np.
         np.exp(2j * np.pi * np.outer(at, np.fft.fftfreq(n)))
         for at, n in zip((rows, cols), spectrum.shape, strict=True)
     ]
-    surface = (waves[0] @ spectrum @ waves[1].T).real / spectrum.size
+    # Not as a matrix product: BLAS would wake its threads, which then wait busily.
+    half = np.einsum("ij,jk->ik", waves[0], spectrum)
+    surface = np.einsum("ik,lk->il", half, waves[1]).real / spectrum.size
     row, col = np.unravel_index(np.argmax(surface), surface.shape)
     return np.array([rows[row], cols[col]]), float(surface[row, col])

@@ -186,7 +186,8 @@ def _over_time(sample: NDArray[np.float32]) -> NDArray[np.float32]:
     def at(place: NDArray[np.int64]) -> NDArray[np.float32]:
         return np.take_along_axis(ordered, np.maximum(place, 0)[..., None], -1)[..., 0]
 
-    return np.asarray((at((count - 1) // 2) + at(count // 2)) / 2, np.float32)
+    # Halved first: the sum of two great values may be beyond float32.
+    return np.asarray(at((count - 1) // 2) / 2 + at(count // 2) / 2, np.float32)
 
 
 def _median_rows(values: NDArray[np.floating], enough: Flags) -> Double:

@@ -108,8 +108,9 @@ def _agreement(first: Gradients, second: Gradients) -> float:
     for a, b in zip(first, second, strict=True):
         both = np.isfinite(a) & np.isfinite(b)
         x, y = a[both].astype(np.float64), b[both].astype(np.float64)
-        product += float(x @ y)
-        energy_first += float(x @ x)
-        energy_second += float(y @ y)
+        # Not as dot products: BLAS would wake its threads, which then wait busily.
+        product += float((x * y).sum())
+        energy_first += float((x * x).sum())
+        energy_second += float((y * y).sum())
     scale = (energy_first * energy_second) ** 0.5
     return product / scale if scale > 0 else 0.0

@@ -337,7 +337,7 @@ def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(tmp_path, folde
 
         def kill_one():
             end = time.monotonic() + 20
-            while time.monotonic() < end and not list(making.folder.glob("units/*.npz")):
+            while time.monotonic() < end and not list(making.folder.glob("units/*.unit")):
                 time.sleep(0.005)
             os.kill(pids[0], 9)
 

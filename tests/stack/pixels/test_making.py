@@ -11,6 +11,8 @@ from geoforecast.errors import CubeError, SettingsError
 from geoforecast.project import Project
 from geoforecast.raster import cube_writer, measures
 from geoforecast.raster.cube import open_cube
+from geoforecast.raster.grid import Tile
+from geoforecast.raster.measures import Part
 from geoforecast.settings import SplitSettings, StackSettings
 from geoforecast.stack import stack_scenes
 from geoforecast.stack.pixels import making as making_module
@@ -240,3 +242,32 @@ def test_shards_that_are_none(text):
 def test_shards():
     assert parse_shard("") is None
     assert parse_shard("2/8") == (2, 8)
+
+
+UNIT = units.Unit(7, 0, range(5), range(4, 6), Tile(256, 300, 0, 5))
+
+
+def test_a_note_gives_back_what_was_noted(tmp_path):
+    rng = np.random.default_rng(0)
+    cells = rng.random((2, 3, 1, 2, 5))
+    cells[0, 0] = np.nan
+    overview = rng.random((2, 3, 11, 4)).astype(np.float32)
+    units.Ledger(tmp_path).note(UNIT, "ab", Part(4, 256, 0, cells, overview), 99)
+    ledger = units.Ledger(tmp_path)
+    assert ledger.key(UNIT) == ("ab", 99)
+    part = ledger.part(UNIT)
+    assert (part.step, part.row, part.col) == (4, 256, 0)
+    np.testing.assert_array_equal(part.cells, cells)
+    np.testing.assert_array_equal(part.overview, overview)
+
+
+@pytest.mark.parametrize("keep", [0, 1, 60, -500, -4, -1, None])
+def test_a_spoilt_note_counts_as_none(tmp_path, keep):
+    ledger = units.Ledger(tmp_path)
+    part = Part(4, 256, 0, np.zeros((2, 3, 1, 2, 5)), np.zeros((2, 3, 11, 4), np.float32))
+    assert ledger.key(UNIT) == ("", 0)
+    ledger.note(UNIT, "ab", part, 99)
+    (path,) = tmp_path.iterdir()
+    content = path.read_bytes()
+    path.write_bytes(bytes(len(content)) if keep is None else content[:keep])
+    assert ledger.key(UNIT) == ("", 0)

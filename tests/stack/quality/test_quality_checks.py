@@ -10,6 +10,7 @@ import pytest
 from geoforecast.raster.cube import Cube
 from geoforecast.stack.quality.checks import (
     Outlier,
+    _over_time,
     find_duplicates,
     find_outliers,
     saturated,
@@ -147,3 +148,9 @@ def test_saturation_is_the_share_at_the_greatest_value(make_cube: MakeCube) -> N
     assert saturated(survey, 0) == pytest.approx(0.25)
     assert saturated(survey, 1) == 0
     assert saturated(survey, 2) == 0
+
+
+def test_the_median_over_time_of_the_greatest_values_is_finite():
+    great = np.finfo(np.float32).max
+    sample = np.array([[[great, 1]], [[great, 4]], [[np.nan, np.nan]]], np.float32)
+    np.testing.assert_array_equal(_over_time(sample), np.array([[great, 2.5]], np.float32))
