@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 import zlib
 from pathlib import Path
 
@@ -267,6 +268,18 @@ def test_a_codec_that_is_not_built_in_says_so(real_data):
         read_header(path)
     assert caught.value.what.startswith(f"{path} cannot be read as a GeoTIFF: Cannot open TIFF")
     assert "COMPRESS=DEFLATE" in caught.value.remedy
+
+
+def test_what_gdal_says_is_told_without_its_functions(write_tif, tmp_path):
+    path = write_tif(tmp_path / "a.tif", np.ones((2, 2), np.uint8))
+    content = bytearray(path.read_bytes())
+    entry = content.index(struct.pack("<HHI", 277, 3, 1))  # SamplesPerPixel
+    struct.pack_into("<H", content, entry + 8, 0)
+    path.write_bytes(bytes(content))
+    with pytest.raises(SceneError) as caught:
+        read_header(path)
+    what = f'{path} cannot be read as a GeoTIFF: Bad value 0 for "SamplesPerPixel" tag.'
+    assert caught.value.what == what
 
 
 def test_pixel_is_point_is_moved_by_half_a_pixel(real_data):

@@ -133,6 +133,8 @@ def test_collected_files_among_good_ones(tmp_path, real_data):
     assert found["byte_ZSTD.tif"][0] == "used"
     for name in ("byte_truncated.tif", "lzw_corrupted.tif", "huge4GB.tif", "au-gcp.tif"):
         assert found[name][0] == "quarantined"
+    reason = found["tiff_srs_iau_2015_30110.tif"][1]  # of the Moon
+    assert "does not fit the other scenes: there is no way between two" in reason
 
 
 @pytest.mark.slow
