@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -93,10 +93,9 @@ class ChunkFiles:
                     for p, n, c in zip(place, part.shape, self.chunk, strict=True)
                 )
             ]
+            content: Iterable[bytes] = self._sharded(part, known)
             if self.shard == self.chunk:
                 content = [self._encoded(part, bool(known.item()))]
-            else:
-                content = self._sharded(part, known)
             with _new_file(self.path.joinpath("c", *map(str, key))) as stream:
                 stream.writelines(content)
 
@@ -124,7 +123,7 @@ class ChunkFiles:
         whole[tuple(slice(n) for n in part.shape)] = part
         return _compressed(whole)
 
-    def _sharded(self, block: NDArray[Any], even: NDArray[np.bool_]) -> list[bytes]:
+    def _sharded(self, block: NDArray[Any], even: NDArray[np.bool_]) -> Iterator[bytes]:
         """Chunks one after the other, then where each lies, then a checksum of that.
 
         Source:
@@ -132,18 +131,18 @@ class ChunkFiles:
         """
         counts = [s // c for s, c in zip(self.shard, self.chunk, strict=True)]
         index = np.full((*counts, 2), ABSENT, "<u8")
-        parts, offset = [], 0
+        offset = 0
         for part, place in _pieces(self.chunk, block):
             at = tuple(p // c for p, c in zip(place, self.chunk, strict=True))
             if even[at] and _same(part[0, 0, 0, 0], self.fill):
                 continue
             data = self._encoded(part, bool(even[at]))
             index[at] = offset, len(data)
-            parts.append(data)
             offset += len(data)
+            yield data
         table = index.tobytes()
-        checksum = google_crc32c.value(table).to_bytes(4, "little")
-        return [*parts, table, checksum]
+        yield table
+        yield google_crc32c.value(table).to_bytes(4, "little")
 
 
 def _pieces(size: Four, block: NDArray[Any]) -> Iterator[tuple[NDArray[Any], Four]]:

@@ -27,6 +27,7 @@ from geoforecast.stack.identity import (
 from geoforecast.stack.inventory.scenes import content_hashes, write_scenes_csv
 from geoforecast.stack.pixels.cluster import call_off, fill_on_cluster
 from geoforecast.stack.pixels.fractions import MIN_VALID_MARK
+from geoforecast.stack.pixels.heap import keep_heap_small
 from geoforecast.stack.pixels.job import rule_for
 from geoforecast.stack.pixels.making import Making, begin, refuse_unfinished, shard_of
 from geoforecast.stack.plan import Plan, make_plan
@@ -74,6 +75,7 @@ def stack_scenes(
         GeoforecastError: any of its kinds; an existing cube is then still there.
     """
     jobs = jobs or granted_cpus()
+    keep_heap_small(jobs)
     check_place(project)
     if dry_run:
         plan = make_plan(inputs, settings, split, project=project, jobs=jobs, excluded={})

@@ -22,12 +22,16 @@ from geoforecast.raster.geotiff import gdal_session
 from geoforecast.raster.measures import Part
 from geoforecast.settings import StackSettings
 from geoforecast.stack.pixels.job import Job, bands_of, job_of
-from geoforecast.stack.pixels.sources import Lane
+from geoforecast.stack.pixels.sources import KEPT_BYTES, Lane, Stock
 from geoforecast.stack.pixels.unit_pixels import Layer, UnitPixels
 from geoforecast.stack.pixels.units import Unit, units_of
 from geoforecast.stack.plan import Plan
+from geoforecast.system import granted_memory_bytes
 
 Done = Callable[[Unit, Part], None]
+
+# Memory that a machine has for each further lane whose rows are kept.
+MEMORY_SHARE = 8 * KEPT_BYTES
 
 
 @dataclass
@@ -104,6 +108,8 @@ class _Crew:
             self.left[unit.lane] += 1
         abreast = max(1, -(-jobs // max((len(unit.steps) for unit in units), default=1)))
         self.order = _abreast(units, abreast)
+        # One lane after the other has room; lanes side by side only as far as memory goes.
+        self.stock = Stock(max(1, min(abreast, granted_memory_bytes() // MEMORY_SHARE)))
         self.room = threading.Semaphore(abreast + 1)
         # Memory that is fresh for each unit costs as much as warping into it.
         size = max((len(unit.steps) * math.prod(unit.tile.shape) for unit in units), default=0)
@@ -131,7 +137,7 @@ class _Crew:
 
     def _begin(self, unit: Unit, pool: ThreadPoolExecutor) -> None:
         if unit.lane not in self.lanes:
-            self.lanes[unit.lane] = Lane(bands_of(self.job.plan, unit.steps))
+            self.lanes[unit.lane] = Lane(bands_of(self.job.plan, unit.steps), self.stock)
         with self.lock:
             buffers = self.buffers.pop() if self.buffers else None
         if buffers is None:

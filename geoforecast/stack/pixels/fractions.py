@@ -24,7 +24,7 @@ from geoforecast.raster.grid import Tile
 from geoforecast.settings import StackSettings
 from geoforecast.stack.inventory.scenes import SceneFile
 from geoforecast.stack.pixels.job import Job, bands_of, job_of
-from geoforecast.stack.pixels.sources import Lane
+from geoforecast.stack.pixels.sources import Lane, Stock
 from geoforecast.stack.pixels.warp import Places, blamed, warp
 from geoforecast.stack.plan import Plan
 
@@ -52,6 +52,7 @@ def scene_fractions(
     """
     job = job_of(plan, settings)
     failed: dict[str, SceneError] = {}
+    stock = Stock()
     places = [(step, time) for step, groups in enumerate(plan.steps) for time in range(len(groups))]
 
     def measure(place: tuple[int, int]) -> float:
@@ -61,7 +62,7 @@ def scene_fractions(
         if kept.is_file():
             return float(json.loads(kept.read_text())["valid_fraction"])
         with gdal_session():
-            fraction, errors = _fraction(job, step, group)
+            fraction, errors = _fraction(job, step, group, stock)
         failed.update(errors)
         if not errors:
             write_json(kept, {"valid_fraction": fraction})
@@ -91,11 +92,11 @@ def best_orders(plan: Plan, fractions: Fractions) -> dict[int, NDArray[np.int64]
 
 
 def _fraction(
-    job: Job, step: int, group: tuple[SceneFile, ...]
+    job: Job, step: int, group: tuple[SceneFile, ...], stock: Stock
 ) -> tuple[float, dict[str, SceneError]]:
     height, width = job.plan.grid.shape
     bands = len(job.plan.read)
-    lane = Lane(bands_of(job.plan, [step]))
+    lane = Lane(bands_of(job.plan, [step]), stock)
     bundles = job.warping.bundles(group)
     wide = max(1, STRIP_VALUES // (bands * ROWS))
     count = 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,9 @@ from geoforecast.raster.checks import check_stamp
 from geoforecast.raster.geotiff import Header, hold_geotiff, read_dataset_mask, read_pixels
 from geoforecast.raster.grid import Tile
 
-# Bytes of decoded rows kept for later strips, over all files.
+# Bytes of decoded rows kept for later strips, over all files of a lane.
 KEPT_BYTES = 2**28
-# Files kept open; many systems allow a process 1024.
+# Files kept open by all lanes; many systems allow a process 1024.
 MOST_OPEN = 256
 
 
@@ -131,16 +131,59 @@ def _around(a: Tile, b: Tile) -> Tile:
     return Tile(min(a.row0, b.row0), max(a.row1, b.row1), min(a.col0, b.col0), max(a.col1, b.col1))
 
 
+class Stock:
+    """All files that the lanes of one pass hold, so that what they hold together is bounded.
+
+    Args:
+        lanes: how many at a time have room for KEPT_BYTES each.
+    """
+
+    def __init__(self, lanes: int = 1) -> None:
+        self.lanes = lanes
+        self._rows: OrderedDict[SourceRows, None] = OrderedDict()  # used longest ago first
+        self._lock = threading.Lock()
+
+    def used(self, rows: SourceRows) -> None:
+        """Note that a file was just read, and release those used longest ago if need be."""
+        with self._lock:
+            self._rows[rows] = None
+            self._rows.move_to_end(rows)
+            items = [other for other in self._rows if other is not rows]
+        held = sum(other.bytes for other in items)
+        surplus = sum(len(other.sources) for other in items) - MOST_OPEN
+        for other in items:
+            if held <= KEPT_BYTES * self.lanes and surplus <= 0:
+                break
+            if not other.lock.acquire(blocking=False):
+                continue  # in use just now
+            try:
+                held -= other.bytes
+                other.release()
+                if surplus > 0:
+                    other.close()
+                    surplus -= len(other.sources)
+            finally:
+                other.lock.release()
+
+    def forget(self, gone: Iterable[SourceRows]) -> None:
+        """Leave files to their lane, which closes them."""
+        with self._lock:
+            for rows in gone:
+                self._rows.pop(rows, None)
+
+
 class Lane:
     """The files that one column of units reads, moving down together.
 
     Args:
         bands: path -> all its bands that are read, so that interleaved ones are decoded once.
+        stock: shared with other lanes of the pass; by default there is no other.
     """
 
-    def __init__(self, bands: Mapping[Path, tuple[int, ...]]) -> None:
+    def __init__(self, bands: Mapping[Path, tuple[int, ...]], stock: Stock | None = None) -> None:
         self.bands = bands
-        self._rows: OrderedDict[tuple[object, ...], SourceRows] = OrderedDict()
+        self.stock = stock or Stock()
+        self._rows: dict[tuple[object, ...], SourceRows] = {}
         self._lock = threading.Lock()
 
     def read(
@@ -163,10 +206,9 @@ class Lane:
                 own_mask = bool(header.alpha or header.own_mask)
                 whole = [(path, header, self.bands[path])] if len(sources) == 1 else sources
                 rows = self._rows[key] = SourceRows(whole, own_mask)
-            self._rows.move_to_end(key)
         with rows.lock:
             pixels, usable = rows.read(window, reach)
-        self._make_room(key)
+        self.stock.used(rows)
         wanted = tuple(number for found in numbers for number in found)
         if wanted != rows.bands:
             pixels = pixels[[rows.bands.index(number) for number in wanted]]
@@ -177,27 +219,8 @@ class Lane:
         with self._lock:
             gone = list(self._rows.values())
             self._rows.clear()
+        self.stock.forget(gone)
         for rows in gone:
             with rows.lock:
                 rows.release()
                 rows.close()
-
-    def _make_room(self, used: tuple[object, ...]) -> None:
-        """Release the files that were used longest ago, beyond what may be kept."""
-        with self._lock:
-            items = [rows for key, rows in self._rows.items() if key != used]
-        held = sum(rows.bytes for rows in items)
-        surplus = sum(len(rows.sources) for rows in items) - MOST_OPEN
-        for rows in items:
-            if held <= KEPT_BYTES and surplus <= 0:
-                break
-            if not rows.lock.acquire(blocking=False):
-                continue  # in use just now
-            try:
-                held -= rows.bytes
-                rows.release()
-                if surplus > 0:
-                    rows.close()
-                    surplus -= len(rows.sources)
-            finally:
-                rows.lock.release()
