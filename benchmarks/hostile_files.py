@@ -225,6 +225,7 @@ def header_edits() -> Iterator[Case]:
         yield content_case(f"tie point {label}", "header edit", moved)
     yield content_case("no geo keys", "header edit", edited(tiles, GEO_KEYS, new_tag=65_001))
     yield content_case("directory in a circle", "header edit", in_a_circle(tiles))
+    yield content_case("two images", "header edit", two_pages(tiles))
     yield content_case("10 KB say 300 GB", "one block for all", bomb(listed=True))
     yield content_case("10 KB say 300 GB, sparse", "no block", bomb(listed=False))
 
@@ -235,6 +236,15 @@ def in_a_circle(content: bytes) -> bytes:
     count = struct.unpack_from("<H", content, start)[0]
     after = start + 2 + 12 * count
     return content[:after] + struct.pack("<I", start) + content[after + 4 :]
+
+
+def two_pages(content: bytes) -> bytes:
+    """A file with its first directory once more, as that of a second image."""
+    start = struct.unpack_from("<I", content, 4)[0]
+    count = struct.unpack_from("<H", content, start)[0]
+    after = start + 2 + 12 * count
+    head = content[:after] + struct.pack("<I", len(content)) + content[after + 4 :]
+    return head + content[start:after] + bytes(4)
 
 
 def bomb(*, listed: bool) -> bytes:

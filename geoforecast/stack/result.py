@@ -17,6 +17,8 @@ from geoforecast.stack.plan import Plan
 
 log = logging.getLogger(__name__)
 
+MOST_REASONS = 5  # that are logged; all are in scenes.csv
+
 
 @dataclass(frozen=True)
 class StackResult:
@@ -138,9 +140,13 @@ def result_of(
 def report(plan: Plan, result: StackResult) -> None:
     """Log what people should look at: files set aside, empty steps, merged scenes."""
     aside = [file for file in plan.files if file.status != "used"]
-    for (status, reason), count in Counter((f.status, f.reason) for f in aside).most_common(5):
-        level = logging.INFO if reason.startswith("holds none") else logging.WARNING
-        log.log(level, "%d %s: %s.", count, status, reason.rstrip("."))
+    counts = Counter((file.status, file.reason) for file in aside).most_common()
+    for (status, reason), count in counts[:MOST_REASONS]:
+        log.log(_level(reason), "%d %s: %s.", count, status, reason.rstrip("."))
+    if rest := counts[MOST_REASONS:]:
+        level = max(_level(reason) for (_, reason), _ in rest)
+        more = sum(count for _, count in rest)
+        log.log(level, "%d more skipped or quarantined: scenes.csv tells why.", more)
     if result.empty_steps:
         log.warning(
             "%d of %d steps have no valid pixel; they stay as gaps.",
@@ -149,9 +155,14 @@ def report(plan: Plan, result: StackResult) -> None:
         )
     paged = [file for file in plan.files if file.used and file.header and file.header.pages > 1]
     if paged:
-        log.warning("%d files have several pages; the first is read.", len(paged))
+        what = "1 file has" if len(paged) == 1 else f"{len(paged)} files have"
+        log.warning("%s several pages; the first is read.", what)
     if plan.collisions:
         log.info("At %s several scenes of one band were merged.", _times(plan.collisions))
+
+
+def _level(reason: str) -> int:
+    return logging.INFO if reason.startswith("holds none") else logging.WARNING
 
 
 def _times(count: int) -> str:

@@ -137,6 +137,27 @@ def test_collected_files_among_good_ones(tmp_path, real_data):
     assert "does not fit the other scenes: there is no way between two" in reason
 
 
+@pytest.mark.parametrize(("bad", "told"), [(5, False), (8, True)])
+def test_files_set_aside_that_are_not_listed_are_counted(tmp_path, caplog, bad, told):
+    files.good_series(tmp_path / "scenes")
+    for number in range(bad):
+        (tmp_path / "scenes" / f"ndvi_2021010{number + 1}.tif").write_bytes(b"no raster")
+    with caplog.at_level("INFO"):
+        stack(tmp_path / "scenes", tmp_path / "project")
+    assert caplog.text.count("1 quarantined: ") == 5
+    assert ("3 more skipped or quarantined: scenes.csv tells why." in caplog.text) == told
+
+
+def test_pages_are_counted_in_words(tmp_path, caplog):
+    dates = files.good_series(tmp_path / "scenes")
+    for number, words in ((0, "1 file has several pages"), (1, "2 files have several pages")):
+        path = tmp_path / "scenes" / f"ndvi_{dates[number]}.tif"
+        path.write_bytes(files.two_pages(path.read_bytes()))
+        caplog.clear()
+        stack(tmp_path / "scenes", tmp_path / str(number))
+        assert f"{words}; the first is read." in caplog.text
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="gives up Linux capabilities")
 @pytest.mark.parametrize(("mib", "code"), [("1024", 0), ("1", 1)])

@@ -503,7 +503,7 @@ def test_too_few_steps_for_the_split(project, write_tif, tmp_path):
 
 
 def test_gcp_only_scene(project, real_data, tiny_folder):
-    source = real_data("_hostile") / "byte_gcp.tif"
+    source = real_data("_hostile") / "au-gcp.tif"
     (tiny_folder / f"ndvi_{day(20)}.tif").write_bytes(source.read_bytes())
     with pytest.raises(SceneError, match="by ground control points only"):
         stack(project, tiny_folder)

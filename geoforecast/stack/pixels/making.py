@@ -174,7 +174,7 @@ def begin(project: Project, plan: Plan, settings: StackSettings) -> Making:
         with contextlib.suppress(OSError, ValueError, TypeError):
             noted = json.loads((folder / "layout.json").read_text())["layout"]
         if noted != layout and folder.exists():
-            log.info("What was left of another stack in %s is removed.", folder)
+            log.info("What was made with other files or settings in %s is removed.", folder)
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
         writer = CubeWriter(
