@@ -3,18 +3,8 @@
 The footprint of a target pixel is the box around its four corners. A pixel's result depends
 on its own footprint only, so it is the same to the bit for any tiling.
 
-What both takes:
-    raw: (band, h, w) source pixels of a window, any real dtype.
-    usable: (band or 1, h, w) bool, True = usable.
-    nodata: (band,) float64 raw number that is not usable, NaN for none; NaN and infinite
-        pixels never are.
-    scale, offset: (band,) float64; a result is value * scale + offset.
-    row0, col0: the window's place in the source image; see footprints.window_for.
-    height, width: of the source image in pixels.
-    x, y: float64 source coordinates with whole numbers at pixel centres, from
-        CoordinateMap.corners: (H + 1, W + 1).
-    values: (band, H, W) float32 result, written where valid only.
-    valid: (band, H, W) bool result, all False on entry.
+What both take: see ``kernels``, but ``x`` and ``y`` are those of the pixels' corners, from
+CoordinateMap.corners: (H + 1, W + 1).
 """
 
 from __future__ import annotations
@@ -26,20 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoforecast.raster.footprints import footprint, footprints_extent
+from geoforecast.raster.kernels import OFFSET, SCALE, Bools, Floats, Raw, clear, used_numbers
 
 # Classes whose weights differ by less than this part of a footprint are as frequent.
 TIE = 1e-9
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 
-@numba.njit(nogil=True, cache=True)
 def average(
-    raw: NDArray[Any],
+    raw: Raw,
     usable: Bools,
-    nodata: Floats,
-    scale: Floats,
-    offset: Floats,
+    numbers: Floats,
     row0: int,
     col0: int,
     height: int,
@@ -54,8 +40,25 @@ def average(
     Valid if the footprint holds any part of a usable pixel. See the module for the
     arguments.
     """
-    bands, _, w = raw.shape
-    own = usable.shape[0] == bands
+    clear(values, valid)
+    source = used_numbers(raw, usable, numbers)
+    _average(source, numbers, row0, col0, height, width, x, y, values, valid)
+
+
+@numba.njit(nogil=True, cache=True)
+def _average(
+    source: Raw,
+    numbers: Floats,
+    row0: int,
+    col0: int,
+    height: int,
+    width: int,
+    x: Floats,
+    y: Floats,
+    values: NDArray[np.float32],
+    valid: Bools,
+) -> None:
+    bands, _, w = source.shape
     wide = valid.shape[2]
     boxes = np.empty((wide, 4), np.float64)
     totals, weights = np.empty(w), np.empty(w)
@@ -73,22 +76,19 @@ def average(
             if top < bottom and left < right:
                 c0, c1 = int(np.floor(left)) - col0, int(np.ceil(right)) - col0
                 for b in range(bands):
-                    mask = usable[b if own else 0, :, c0:c1]
-                    rows = (row0, top, bottom)
-                    _sums_down(raw[b, :, c0:c1], mask, nodata[b], rows, totals, weights)
+                    a, o = numbers[b, SCALE], numbers[b, OFFSET]
+                    _sums_down(source[b, :, c0:c1], row0, top, bottom, totals, weights)
                     _means_across(
-                        *(boxes[start:stop], c0 + col0, totals, weights, scale[b], offset[b]),
+                        *(boxes[start:stop], c0 + col0, totals, weights, a, o),
                         *(values[b, i, start:stop], valid[b, i, start:stop]),
                     )
             start = stop
 
 
 def mode(
-    raw: NDArray[Any],
+    raw: Raw,
     usable: Bools,
-    nodata: Floats,
-    scale: Floats,
-    offset: Floats,
+    numbers: Floats,
     row0: int,
     col0: int,
     height: int,
@@ -110,29 +110,30 @@ def mode(
     scratch = np.empty(slots), np.zeros(slots), np.empty(slots, np.int64)
     codes = values.dtype.kind in "iu"
     place = (row0, col0, height, width)
-    _mode(raw, usable, nodata, scale, offset, place, x, y, codes, scratch, values, valid)
+    clear(values, valid)
+    source = used_numbers(raw, usable, numbers)
+    _mode(source, numbers, place, x, y, codes, scratch, values, valid)
 
 
 @numba.njit(nogil=True, cache=True)
 def _sums_down(
-    raw: NDArray[Any],
-    mask: Bools,
-    nodata: float,
-    rows: tuple[int, float, float],
+    source: Raw,
+    row0: int,
+    top: float,
+    bottom: float,
     totals: Floats,
     weights: Floats,
 ) -> None:
-    """Sums of value times height, and of height, of the usable pixels of each column."""
-    row0, top, bottom = rows
-    wide = raw.shape[1]
+    """Sums of value times height, and of height, of the used pixels of each column."""
+    wide = source.shape[1]
     totals[:wide] = 0.0
     weights[:wide] = 0.0
     for r in range(int(np.floor(top)), int(np.ceil(bottom))):
         down = min(r + 1.0, bottom) - max(r + 0.0, top)
-        row, ok = raw[r - row0], mask[r - row0]
+        row = source[r - row0]
         for c in range(wide):
             value = np.float64(row[c])
-            good = ok[c] & (value != nodata) & (value - value == 0.0)
+            good = value == value
             totals[c] += down * value if good else 0.0
             weights[c] += down if good else 0.0
 
@@ -164,11 +165,8 @@ def _means_across(
 
 @numba.njit(nogil=True, cache=True)
 def _mode(
-    raw: NDArray[Any],
-    usable: Bools,
-    nodata: Floats,
-    scale: Floats,
-    offset: Floats,
+    source: Raw,
+    numbers: Floats,
     place: tuple[int, int, int, int],
     x: Floats,
     y: Floats,
@@ -186,9 +184,8 @@ def _mode(
             top, bottom, left, right = box
             if not (top < bottom and left < right):
                 continue
-            for b in range(raw.shape[0]):
-                mask = usable[b if usable.shape[0] > 1 else 0]
-                n = _count(raw[b], mask, nodata[b], row0, col0, box, keys, weights, used)
+            for b in range(source.shape[0]):
+                n = _count(source[b], row0, col0, box, keys, weights, used)
                 if n == 0:
                     continue
                 best = _most_frequent(n, keys, weights, used, (bottom - top) * (right - left))
@@ -196,7 +193,7 @@ def _mode(
                     values[b, i, j] = np.int64(np.rint(best))
                     valid[b, i, j] = True
                     continue
-                physical = np.float32(best * scale[b] + offset[b])
+                physical = np.float32(best * numbers[b, SCALE] + numbers[b, OFFSET])
                 if np.isfinite(physical):
                     values[b, i, j] = physical
                     valid[b, i, j] = True
@@ -204,9 +201,7 @@ def _mode(
 
 @numba.njit(nogil=True, cache=True)
 def _count(
-    raw: NDArray[Any],
-    mask: Bools,
-    nodata: float,
+    source: Raw,
     row0: int,
     col0: int,
     box: tuple[float, float, float, float],
@@ -221,8 +216,8 @@ def _count(
     for r in range(int(np.floor(top)), int(np.ceil(bottom))):
         down = min(r + 1.0, bottom) - max(r + 0.0, top)
         for c in range(int(np.floor(left)), int(np.ceil(right))):
-            value = np.float64(raw[r - row0, c - col0]) + 0.0  # -0.0 is 0.0
-            if not (mask[r - row0, c - col0] and value != nodata and value - value == 0.0):
+            value = np.float64(source[r - row0, c - col0]) + 0.0  # -0.0 is 0.0
+            if np.isnan(value):
                 continue
             spread = np.float64(value).view(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
             slot = np.int64((spread >> np.uint64(32)) & last_slot)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from pyproj.exceptions import CRSError, ProjError
 
 from geoforecast.errors import GridMismatchError
+from geoforecast.raster import bilinear as linear
 from geoforecast.raster import kernels
 from geoforecast.raster.grid import Grid, Tile
 
@@ -58,6 +59,15 @@ class CoordinateMap:
         """The grids are the same, so pixels are copied."""
         same_place = self.step == 0 and bool((self.affine == _IDENTITY).all())
         return same_place and self.target.shape == self.source.shape
+
+    @property
+    def shift(self) -> tuple[int, int] | None:
+        """Rows and columns from target to source pixels where pixels coincide, else None."""
+        (a, b, c, d, e, f), (rows, cols) = self.affine, np.rint(self.affine[[5, 2]])
+        whole = max(abs(c - cols), abs(f - rows)) < SNAP_PX / 2
+        if self.step or not whole or (a, b, d, e) != (1.0, 0.0, 0.0, 1.0):
+            return None
+        return int(rows), int(cols)
 
     def at(self, tile: Tile) -> tuple[Floats, Floats]:
         """Source x and y of a tile's pixels, each (height, width); NaN where there is none."""
@@ -204,12 +214,12 @@ def sample(
     Returns:
         values in the shape of ``x`` and the dtype of ``values``, 0 where invalid; valid.
     """
-    result = np.zeros((1, *x.shape), values.dtype)
-    usable = np.zeros((1, *x.shape), np.bool_)
-    kernel = kernels.bilinear if bilinear else kernels.nearest
+    result = np.empty((1, *x.shape), values.dtype)
+    usable = np.empty((1, *x.shape), np.bool_)
+    kernel = linear.bilinear if bilinear else kernels.nearest
     place = (window.row0, window.col0, *source_shape)
-    kernel(values[None], valid[None], *kernels.as_they_are(1), *place, x, y, result, usable)
-    return result[0], usable[0]
+    kernel(values[None], valid[None], kernels.as_they_are(1), *place, x, y, result, usable)
+    return np.where(usable[0], result[0], values.dtype.type(0)), usable[0]
 
 
 def _affine_between(target: Grid, source: Grid) -> Floats:

@@ -1,42 +1,22 @@
 """Cubic convolution: a kernel that looks at four by four pixels.
 
 A pixel's result depends on its own place only, so it is the same to the bit for any tiling.
-
-What it takes:
-    raw: (band, h, w) source pixels of a window, any real dtype.
-    usable: (band or 1, h, w) bool, True = usable.
-    nodata: (band,) float64 raw number that is not usable, NaN for none; NaN and infinite
-        pixels never are.
-    scale, offset: (band,) float64; a result is value * scale + offset.
-    row0, col0: the window's place in the source image; see footprints.window_for.
-    height, width: of the source image in pixels.
-    x, y: float64 source coordinates with whole numbers at pixel centres, from
-        CoordinateMap.at: (H, W).
-    values: (band, H, W) float32 result, written where valid only.
-    valid: (band, H, W) bool result, all False on entry.
+What it takes: see ``kernels``.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from geoforecast.raster.kernels import _runs as stretches
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
+from geoforecast.raster.kernels import OFFSET, SCALE, Bools, Floats, Raw, clear, used_numbers
 
 
-@numba.njit(nogil=True, cache=True)
 def cubic(
-    raw: NDArray[Any],
+    raw: Raw,
     usable: Bools,
-    nodata: Floats,
-    scale: Floats,
-    offset: Floats,
+    numbers: Floats,
     row0: int,
     col0: int,
     height: int,
@@ -55,13 +35,30 @@ def cubic(
 
     Source: Keys (1981), IEEE Trans. ASSP 29(6), a = -1/2.
     """
-    bands, h, w = raw.shape
-    own = usable.shape[0] == bands
+    clear(values, valid)
+    source = used_numbers(raw, usable, numbers)
+    _cubic(source, numbers, row0, col0, height, width, x, y, values, valid)
+
+
+@numba.njit(nogil=True, cache=True)
+def _cubic(
+    source: Raw,
+    numbers: Floats,
+    row0: int,
+    col0: int,
+    height: int,
+    width: int,
+    x: Floats,
+    y: Floats,
+    values: NDArray[np.float32],
+    valid: Bools,
+) -> None:
+    bands, h, w = source.shape
     wide = x.shape[1]
-    flat = np.ascontiguousarray(raw).reshape(bands, h * w)
-    clear = np.empty((bands, h * w), np.bool_)
+    flat = source.reshape(bands, h * w)
+    whole = np.empty((bands, h * w), np.bool_)
     for b in range(bands):
-        _clear_sixteen(raw[b], usable[b if own else 0], nodata[b], clear[b].reshape(h, w))
+        _sixteen_used(source[b], whole[b].reshape(h, w))
     us, vs, totals = np.empty(wide), np.empty(wide), np.empty(wide)
     across, down = np.empty((4, wide)), np.empty((4, wide))
     first = np.empty(wide, np.int64)  # flat index of the upper left of four by four
@@ -72,39 +69,39 @@ def cubic(
         _place_sixteen(x[i], y[i], row0, col0, height, width, h, w, us, vs, first, inner)
         _keys(us, across)
         _keys(vs, down)
-        runs = stretches(first, inner, starts, stops, bases)
+        runs = _runs(first, inner, starts, stops, bases)
         for b in range(bands):
-            mask, out, seen = usable[b if own else 0], values[b, i], valid[b, i]
+            out, seen = values[b, i], valid[b, i]
+            scale, offset = numbers[b, SCALE], numbers[b, OFFSET]
             done = 0
             for run in range(runs):
                 done += _along_run(
-                    flat[b], clear[b], np.uint64(w), starts[run], stops[run], bases[run],
-                    across, down, totals, scale[b], offset[b], out, seen,
+                    flat[b], whole[b], np.uint64(w), starts[run], stops[run], bases[run],
+                    across, down, totals, scale, offset, out, seen,
                 )  # fmt: skip
             if done < wide:
                 _elsewhere(
-                    raw[b], mask, nodata[b], scale[b], offset[b], row0, col0, height, width,
+                    source[b], scale, offset, row0, col0, height, width,
                     x[i], y[i], across, down, out, seen,
                 )  # fmt: skip
 
 
 @numba.njit(nogil=True, cache=True)
-def _clear_sixteen(raw: NDArray[Any], mask: Bools, nodata: float, clear: Bools) -> None:
-    """Whether all of the four by four pixels from each on, to the right and down, are usable."""
-    h, w = raw.shape
+def _sixteen_used(source: Raw, whole: Bools) -> None:
+    """Whether all of the four by four pixels from each on, to the right and down, are used."""
+    h, w = source.shape
     four = np.zeros((h, w), np.bool_)  # four in a row
     good = np.empty(w, np.bool_)
     for r in range(h):
-        row, ok = raw[r], mask[r]
+        row = source[r]
         for c in range(w):
-            value = np.float64(row[c])
-            good[c] = ok[c] & (value != nodata) & (value - value == 0.0)
+            good[c] = row[c] == row[c]
         for c in range(w - 3):
             four[r, c] = good[c] & good[c + 1] & good[c + 2] & good[c + 3]
-    clear[:] = False
+    whole[:] = False
     for r in range(h - 3):
         a, b, c, d = four[r], four[r + 1], four[r + 2], four[r + 3]
-        out = clear[r]
+        out = whole[r]
         for k in range(w):
             out[k] = a[k] & b[k] & c[k] & d[k]
 
@@ -135,6 +132,31 @@ def _place_sixteen(
 
 
 @numba.njit(nogil=True, cache=True)
+def _runs(
+    first: NDArray[np.int64],
+    inner: Bools,
+    starts: NDArray[np.uint64],
+    stops: NDArray[np.uint64],
+    bases: NDArray[np.uint64],
+) -> int:
+    """Stretches of pixels that lie side by side in the source; their number."""
+    runs = 0
+    j = 0
+    wide = first.shape[0]
+    while j < wide:
+        if not inner[j]:
+            j += 1
+            continue
+        start = j
+        j += 1
+        while j < wide and inner[j] and first[j] == first[j - 1] + 1:
+            j += 1
+        starts[runs], stops[runs], bases[runs] = start, j, first[start]
+        runs += 1
+    return runs
+
+
+@numba.njit(nogil=True, cache=True)
 def _keys(u: Floats, weights: Floats) -> None:
     """Weights (4, n) of the four pixels around points ``u`` beyond the second."""
     for j in range(u.shape[0]):
@@ -147,8 +169,8 @@ def _keys(u: Floats, weights: Floats) -> None:
 
 @numba.njit(nogil=True, cache=True)
 def _along_run(
-    flat: NDArray[Any],
-    clear: Bools,
+    flat: Raw,
+    whole: Bools,
     w: np.uint64,
     start: np.uint64,
     stop: np.uint64,
@@ -161,7 +183,7 @@ def _along_run(
     values: NDArray[np.float32],
     valid: Bools,
 ) -> int:
-    """Neighbours in the source for neighbours in the tile, all sixteen usable; their number."""
+    """Neighbours in the source for neighbours in the tile, all sixteen used; their number."""
     one, two, three = np.uint64(1), np.uint64(2), np.uint64(3)
     a, b, c, d = (
         across[0, start:stop],
@@ -181,7 +203,7 @@ def _along_run(
             line += c[n] * np.float64(flat[k + two])
             line += d[n] * np.float64(flat[k + three])
             totals[n] += weights[n] * line
-    ok, out, seen = clear[base : base + np.uint64(count)], values[start:stop], valid[start:stop]
+    ok, out, seen = whole[base : base + np.uint64(count)], values[start:stop], valid[start:stop]
     done = 0
     for n in range(count):
         physical = np.float32(totals[n] * scale + offset)
@@ -194,9 +216,7 @@ def _along_run(
 
 @numba.njit(nogil=True, cache=True)
 def _elsewhere(
-    raw: NDArray[Any],
-    mask: Bools,
-    nodata: float,
+    source: Raw,
     scale: float,
     offset: float,
     row0: int,
@@ -217,14 +237,14 @@ def _elsewhere(
         left, top = int(np.floor(x[j])), int(np.floor(y[j]))
         u, v = x[j] - left, y[j] - top
         near_r, near_c = top - row0 + (v >= 0.5), left - col0 + (u >= 0.5)
-        if not mask[near_r, near_c]:
+        if np.isnan(source[near_r, near_c]):
             continue
         here = (left, top, col0, row0, width, height)
         ok, number = False, 0.0
         if u == 0.0 or v == 0.0:  # else all sixteen have a weight, and one cannot be used
-            ok, number = _some_of_sixteen(raw, mask, nodata, here, across[:, j], down[:, j])
+            ok, number = _some_of_sixteen(source, here, across[:, j], down[:, j])
         if not ok:
-            ok, number = _shared_bilinear(raw, mask, nodata, here, u, v)
+            ok, number = _shared_bilinear(source, here, u, v)
         physical = np.float32(number * scale + offset)
         if ok and np.isfinite(physical):
             values[j] = physical
@@ -233,9 +253,7 @@ def _elsewhere(
 
 @numba.njit(nogil=True, cache=True)
 def _some_of_sixteen(
-    raw: NDArray[Any],
-    mask: Bools,
-    nodata: float,
+    source: Raw,
     here: tuple[int, int, int, int, int, int],
     across: Floats,
     down: Floats,
@@ -249,10 +267,10 @@ def _some_of_sixteen(
             if across[dc] == 0.0 or down[dr] == 0.0:
                 continue
             r, c = top - 1 + dr, left - 1 + dc
-            if not (0 <= r < height and 0 <= c < width and mask[r - row0, c - col0]):
+            if not (0 <= r < height and 0 <= c < width):
                 return False, 0.0
-            value = np.float64(raw[r - row0, c - col0])
-            if value == nodata or value - value != 0.0:
+            value = np.float64(source[r - row0, c - col0])
+            if np.isnan(value):
                 return False, 0.0
             line += across[dc] * value
         total += down[dr] * line
@@ -261,9 +279,7 @@ def _some_of_sixteen(
 
 @numba.njit(nogil=True, cache=True)
 def _shared_bilinear(
-    raw: NDArray[Any],
-    mask: Bools,
-    nodata: float,
+    source: Raw,
     here: tuple[int, int, int, int, int, int],
     u: float,
     v: float,
@@ -277,8 +293,8 @@ def _shared_bilinear(
             w = (v if dr else 1.0 - v) * (u if dc else 1.0 - u)
             if w == 0.0 or not (0 <= r < height and 0 <= c < width):
                 continue
-            value = np.float64(raw[r - row0, c - col0])
-            if mask[r - row0, c - col0] and value != nodata and value - value == 0.0:
+            value = np.float64(source[r - row0, c - col0])
+            if not np.isnan(value):
                 total += w * value
                 weights += w
                 nearest = nearest or (dr == (v >= 0.5) and dc == (u >= 0.5))

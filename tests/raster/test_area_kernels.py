@@ -18,6 +18,7 @@ from rasterio.vrt import WarpedVRT
 from geoforecast.raster.area_kernels import average, mode
 from geoforecast.raster.footprints import footprint_window, window_for
 from geoforecast.raster.grid import Grid, Tile
+from geoforecast.raster.kernels import NODATA, OFFSET, SCALE, as_they_are
 from geoforecast.raster.resample import coordinate_map
 
 ZONE_32 = CRS.from_epsg(32632).to_wkt()
@@ -30,17 +31,22 @@ def run(kernel, raw, x, y, *, usable=None, nodata=None, scale=1.0, offset=0.0, d
     """A kernel on the window that it needs; raw (band, h, w)."""
     bands, *shape = raw.shape
     window = footprint_window(x, y, shape)
-    values = np.zeros((bands, x.shape[0] - 1, x.shape[1] - 1), dtype)
-    valid = np.zeros(values.shape, bool)
+    values = np.ones((bands, x.shape[0] - 1, x.shape[1] - 1), dtype)
+    valid = np.full(values.shape, window is not None)
     usable = np.ones((1, *shape), bool) if usable is None else usable
-    nodata = np.full(bands, np.nan) if nodata is None else np.asarray(nodata, float)
+    none = np.full(bands, np.nan) if nodata is None else np.asarray(nodata, float)
+    five = as_they_are(bands)
+    five[:, NODATA], five[:, SCALE], five[:, OFFSET] = none, scale, offset
     if window is not None:
         part = (slice(None), *window.slices)
         kernel(
-            raw[part], usable[part], nodata, np.full(bands, scale), np.full(bands, offset),
+            raw[part], usable[part], five,
             window.row0, window.col0, *shape, x, y, values, valid,
         )  # fmt: skip
-    return values, valid
+    if window is not None:  # what is not valid was cleared
+        left = values[~valid]
+        assert (np.isnan(left) if values.dtype.kind == "f" else left == 0).all()
+    return np.where(valid, values, dtype(0)), valid
 
 
 def scaled(factor, shape=(120, 150)):

@@ -250,3 +250,14 @@ def test_any_tile_equals_the_same_part_of_the_whole(data, which, bilinear):
     part, part_usable = warp(way, values, valid, tile, bilinear=bilinear)
     assert part.tobytes() == whole[tile.slices].tobytes()
     assert (part_usable == usable[tile.slices]).all()
+
+
+def test_pixels_that_coincide_are_a_shift_apart():
+    way = coordinate_map(shifted(2 + 1e-7, -3), SOURCE)
+    assert way.shift == (-3, 2)
+    x, y = way.at(Tile(0, 6, 0, 7))
+    assert (x == np.arange(7) + 2).all()
+    assert (y[:, 0] == np.arange(6) - 3).all()
+    assert coordinate_map(SOURCE, SOURCE).shift == (0, 0)
+    others = [shifted(2.5, 3), shifted(2, 3 + 1e-4), shifted(2, 3, scale=2), TARGET]
+    assert [coordinate_map(other, SOURCE).shift for other in others] == [None] * 4

@@ -15,6 +15,7 @@ from scipy.ndimage import map_coordinates
 
 from geoforecast.raster.footprints import source_window, window_for
 from geoforecast.raster.grid import Grid, Tile
+from geoforecast.raster.kernels import NODATA, OFFSET, SCALE, as_they_are
 from geoforecast.raster.resample import coordinate_map
 from geoforecast.raster.wide_kernels import cubic
 
@@ -29,17 +30,21 @@ def run(raw, x, y, *, usable=None, nodata=None, scale=1.0, offset=0.0, window=No
     """The kernel on the window that it needs; raw (band, h, w)."""
     bands, *shape = raw.shape
     window = window or window_for("cubic", x, y, shape)
-    values = np.zeros((bands, *x.shape), np.float32)
-    valid = np.zeros(values.shape, bool)
+    values = np.ones((bands, *x.shape), np.float32)
+    valid = np.full(values.shape, window is not None)
     usable = np.ones((1, *shape), bool) if usable is None else usable
-    nodata = np.full(bands, np.nan) if nodata is None else np.asarray(nodata, float)
+    none = np.full(bands, np.nan) if nodata is None else np.asarray(nodata, float)
+    numbers = as_they_are(bands)
+    numbers[:, NODATA], numbers[:, SCALE], numbers[:, OFFSET] = none, scale, offset
     if window is not None:
         part = (slice(None), *window.slices)
         cubic(
-            raw[part], usable[part], nodata, np.full(bands, scale), np.full(bands, offset),
+            raw[part], usable[part], numbers,
             window.row0, window.col0, *shape, x, y, values, valid,
         )  # fmt: skip
-    return values, valid
+    if window is not None:  # what is not valid was cleared
+        assert np.isnan(values[~valid]).all()
+    return np.where(valid, values, np.float32(0)), valid
 
 
 def reflectance(shape, seed=1, bands=2):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from geoforecast.errors import SceneError
 from geoforecast.raster.grid import Tile
+from geoforecast.raster.kernels import clear
 from geoforecast.stack.inventory.scenes import SceneFile
 from geoforecast.stack.pixels.composite import best_order, composite
 from geoforecast.stack.pixels.job import Job
@@ -43,11 +44,9 @@ class UnitPixels:
         """Fill one step of the unit."""
         values, valid = self.values[number], self.valid[number]
         groups = self.job.plan.steps[self.unit.steps[number]]
-        if not self._covered(groups):
-            values.fill(np.nan if values.dtype.kind == "f" else 0)
-            valid.fill(False)
         if len(groups) == 1 and not self.job.derived and self._straight(groups[0], values, valid):
             return
+        clear(values, valid)
         scenes = max(1, sum(len(group) for group in groups)) * len(self.job.plan.read)
         tile = self.unit.tile
         rows = max(1, HELD_PIXELS // (scenes * tile.shape[1]))
@@ -60,34 +59,28 @@ class UnitPixels:
                 values[index][here][usable] = layer[usable]
                 valid[index][here] = usable
 
-    def _covered(self, groups: Sequence[Sequence[SceneFile]]) -> bool:
-        """Whether one copy will write every pixel of the step, which need not be cleared then."""
-        if len(groups) != 1 or self.job.derived:
-            return False
-        bundles = self.job.warping.bundles(groups[0])
-        return (
-            len(bundles) == 1
-            and self.job.warping.maps[bundles[0].grid].identity
-            and bundles[0].bands == tuple(range(len(self.job.plan.bands)))
-        )
-
     def _straight(
         self, group: Sequence[SceneFile], values: NDArray[Any], valid: NDArray[np.bool_]
     ) -> bool:
-        """Warp one time's scenes straight into place, if no two of them meet in one band."""
+        """Warp one time's scenes straight into place, if no two of them meet in one band.
+
+        Every pixel is written then: kernels do so, and bands that no scene has are cleared.
+        """
         bundles = self.job.warping.bundles(group)
         bands = [band for bundle in bundles for band in bundle.bands]
         if len(set(bands)) < len(bands):
             return False
+        for band in set(range(len(values))).difference(bands):
+            clear(values[band], valid[band])
         for bundle in bundles:
             first, last = bundle.bands[0], bundle.bands[-1]
             if last - first + 1 == len(bundle.bands):
                 self._warp(bundle, self.places, values[first : last + 1], valid[first : last + 1])
             else:
-                layers = self._layers(bundle, self.places)
-                for band, (layer, usable) in (layers or {}).items():
-                    np.copyto(values[band], layer, where=usable)
-                    valid[band] = usable
+                picked = list(bundle.bands)
+                part, usable = np.empty_like(values[picked]), np.empty_like(valid[picked])
+                self._warp(bundle, self.places, part, usable)
+                values[picked], valid[picked] = part, usable
         return True
 
     def _step(
@@ -122,7 +115,7 @@ class UnitPixels:
     def _layers(self, bundle: Bundle, places: Places) -> dict[int, Layer] | None:
         """A bundle's bands by themselves; None if it does not reach into the tile."""
         shape = (len(bundle.bands), *places.tile.shape)
-        values, valid = np.zeros(shape, self.values.dtype), np.zeros(shape, bool)
+        values, valid = np.empty(shape, self.values.dtype), np.empty(shape, bool)
         if not self._warp(bundle, places, values, valid):
             return None
         return {band: (values[k], valid[k]) for k, band in enumerate(bundle.bands)}
@@ -135,6 +128,7 @@ class UnitPixels:
         except SceneError as error:
             for file in blamed(bundle, error):
                 self.failed.setdefault(file.key, error)
+            clear(values, valid)
             return False
 
 

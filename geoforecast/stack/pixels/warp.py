@@ -5,31 +5,32 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geoforecast.errors import SceneError
-from geoforecast.raster import area_kernels, kernels, wide_kernels
+from geoforecast.raster import area_kernels, bilinear, kernels, wide_kernels
 from geoforecast.raster.footprints import AREA_METHODS, window_for
 from geoforecast.raster.geotiff import not_nodata
 from geoforecast.raster.grid import Grid, Tile
-from geoforecast.raster.resample import CoordinateMap, Floats, sample
-from geoforecast.stack.inventory.scenes import MaskSource, SceneFile
+from geoforecast.raster.resample import CoordinateMap, Floats
+from geoforecast.stack.inventory.scenes import SceneFile
+from geoforecast.stack.pixels.masked import masked
 from geoforecast.stack.pixels.sources import Lane
 from geoforecast.stack.reading.readings import Reading, convert
 
 KERNELS: dict[str, Callable[..., None]] = {
     "nearest": kernels.nearest,
-    "bilinear": kernels.bilinear,
+    "bilinear": bilinear.bilinear,
     "cubic": wide_kernels.cubic,
     "average": area_kernels.average,
     "mode": area_kernels.mode,
 }
 # Pixels times bands of one source window; a coarse target is cut until its windows fit.
-WINDOW_PIXELS = 2**24
+WINDOW_PIXELS = 2**22
 # From here on a target is so coarse that points of the source would be skipped. At twice the
 # source bilinear skips none; a projection moves that by some per cent from scene to scene, and
 # all scenes of a series must be resampled alike.
@@ -211,29 +212,63 @@ def warp(
 
     Args:
         warping, places, lane: what is known of maps, of the tile, of the files.
-        values: (band, y, x) of the tile; written where valid.
-        valid: same shape, all False on entry.
+        values, valid: (band, y, x) of the tile; every pixel is written: NaN, or 0 in
+            integers, where nothing is valid.
     Returns:
         Whether the bundle reaches into the tile at all.
     Raises:
         SceneError: pixels cannot be decoded.
     """
-    if warping.maps[bundle.grid].identity:
-        tile = places.tile
-        reach = Tile(tile.row0, tile.row1, places.cols.start, places.cols.stop)
-        raw, usable, numbers = _numbers(warping, bundle, lane, tile, reach)
-        kernels.copied(raw, usable, *numbers, values, valid)
-        return True
+    shift = warping.maps[bundle.grid].shift
+    if shift is not None:  # all methods give the pixel itself
+        return _copy(warping, bundle, places, lane, shift, values, valid)
     kernel = KERNELS[bundle.method]
     pieces = places.pieces(bundle.grid, bundle.method, len(bundle.parts))
+    if sum(math.prod(piece.tile.shape) for piece in pieces) < math.prod(places.tile.shape):
+        kernels.clear(values, valid)
     for piece in pieces:
         raw, usable, numbers = _numbers(warping, bundle, lane, piece.window, piece.reach)
         here = (slice(None), *piece.tile.within(places.tile))
         kernel(
-            *(raw, usable, *numbers, piece.window.row0, piece.window.col0),
+            *(raw, usable, numbers, piece.window.row0, piece.window.col0),
             *(*bundle.grid.shape, piece.x, piece.y, values[here], valid[here]),
         )
     return bool(pieces)
+
+
+def _copy(
+    warping: Warping,
+    bundle: Bundle,
+    places: Places,
+    lane: Lane,
+    shift: tuple[int, int],
+    values: NDArray[Any],
+    valid: NDArray[np.bool_],
+) -> bool:
+    """``warp`` where target and source pixels coincide, ``shift`` rows and columns apart."""
+    tile = places.tile
+    window = _shifted(tile, shift, bundle.grid.shape)
+    if window is None:
+        kernels.clear(values, valid)
+        return False
+    line = Tile(tile.row0, tile.row1, places.cols.start, places.cols.stop)
+    reach = _shifted(line, shift, bundle.grid.shape) or window
+    raw, usable, numbers = _numbers(warping, bundle, lane, window, reach)
+    place = window.row0 - tile.row0 - shift[0], window.col0 - tile.col0 - shift[1]
+    kernels.copied(raw, usable, numbers, *place, values, valid)
+    return True
+
+
+def _shifted(tile: Tile, shift: tuple[int, int], shape: tuple[int, int]) -> Tile | None:
+    """A tile in the pixels of a source of some shape; None if it lies beyond it."""
+    rows, cols = shift
+    moved = Tile(
+        max(tile.row0 + rows, 0),
+        min(tile.row1 + rows, shape[0]),
+        max(tile.col0 + cols, 0),
+        min(tile.col1 + cols, shape[1]),
+    )
+    return moved if moved.row0 < moved.row1 and moved.col0 < moved.col1 else None
 
 
 def blamed(bundle: Bundle, error: SceneError) -> list[SceneFile]:
@@ -246,40 +281,51 @@ def blamed(bundle: Bundle, error: SceneError) -> list[SceneFile]:
     return named or files[:1]  # a name that is shown otherwise: one at a time
 
 
-Numbers = tuple[Floats, Floats, Floats]  # nodata, scale, offset of each band
-
-
 def _numbers(
     warping: Warping, bundle: Bundle, lane: Lane, window: Tile, reach: Tile
-) -> tuple[NDArray[Any], NDArray[np.bool_], Numbers]:
-    """Raw pixels of a window, their usability, and what makes them physical."""
+) -> tuple[NDArray[Any], NDArray[np.bool_], Floats]:
+    """Raw pixels of a window, their usability, and the numbers that kernels take with them."""
     raw, usable = _decoded(bundle, lane, window, reach)
     file = bundle.parts[0][0]
     if file.mask is not None:
-        usable = usable & _masked(warping, file, file.mask, lane, window, reach)
+        way = warping.mask_maps[bundle.grid, file.mask.header.grid]
+        usable = usable & masked(way, file.mask, lane, window, reach)
     usable = usable[None]
     readings = [reading for _, _, reading, _ in bundle.parts]
-    if any(_needs_look(reading) for reading in readings):
+    codes = np.dtype(warping.dtype).kind in "iu"  # of classes: they stay as they are
+    rounded = codes and raw.dtype.kind == "f"
+    if any(_needs_look(reading, rounded) for reading in readings):
         physical = any(reading.conversion for reading in readings)
         parts = [_looked_at(p, usable[0], r, physical) for p, r in zip(raw, readings, strict=True)]
         usable = np.stack([u for _, u in parts])
         if physical:
             raw = np.stack([p for p, _ in parts])
             return raw, usable, kernels.as_they_are(len(readings))
-    kind = raw.dtype
-    nodata = [_as_compared(r.nodata[0] if r.nodata else None, kind) for r in readings]
-    scale, offset = [r.scale for r in readings], [r.offset for r in readings]
-    if np.dtype(warping.dtype).kind in "iu":  # class codes stay as they are
-        if kind.kind == "f":
-            raw = np.rint(raw)
-        scale, offset = [1.0] * len(readings), [0.0] * len(readings)
-    return raw, usable, (np.array(nodata), np.array(scale), np.array(offset))
+        readings = [replace(reading, low=None, high=None) for reading in readings]
+    if rounded:
+        raw = np.rint(raw)
+    return raw, usable, np.array([_five(reading, raw.dtype, codes) for reading in readings])
 
 
-def _needs_look(reading: Reading) -> bool:
-    """Whether a reading says more than a kernel can check along the way."""
+def _five(reading: Reading, dtype: np.dtype[Any], codes: bool) -> tuple[float, ...]:
+    """The numbers of a band of some dtype; see kernels."""
+    nodata = _as_compared(reading.nodata[0] if reading.nodata else None, dtype)
+    low = -math.inf if reading.low is None else reading.low
+    high = math.inf if reading.high is None else reading.high
+    if dtype.kind == "f":  # arrays are compared in their own dtype
+        low, high = float(dtype.type(low)), float(dtype.type(high))
+    return nodata, low, high, *((1.0, 0.0) if codes else (reading.scale, reading.offset))
+
+
+def _needs_look(reading: Reading, rounded: bool) -> bool:
+    """Whether a reading says more than a kernel can check along the way.
+
+    Args:
+        reading: of a band.
+        rounded: kernels see whole numbers, but bounds are those of what the file holds.
+    """
     bounded = reading.low is not None or reading.high is not None
-    return bool(reading.conversion) or bounded or len(reading.nodata) > 1
+    return bool(reading.conversion) or (bounded and rounded) or len(reading.nodata) > 1
 
 
 def _looked_at(
@@ -333,65 +379,3 @@ def _decoded(
     if order != wanted:
         raw = raw[[order.index(item) for item in wanted]]
     return raw, np.ones(window.shape, bool) if own is None else own
-
-
-def _masked(
-    warping: Warping, file: SceneFile, mask: MaskSource, lane: Lane, window: Tile, reach: Tile
-) -> NDArray[np.bool_]:
-    """Which pixels of a scene's window its mask leaves usable, by the nearest mask pixel."""
-    assert file.header is not None
-    way = warping.mask_maps[file.header.grid, mask.header.grid]
-    shape = mask.header.grid.shape
-    x, y = way.axes(window) if way.upright else way.at(window)
-    needed = _axes_window(x, y, shape) if way.upright else window_for("nearest", x, y, shape)
-    if needed is None:
-        return np.zeros(window.shape, bool)
-    # The halo lets clouds just outside the window grow into it.
-    wide = needed.expanded(mask.rule.dilate, shape)
-    far = wide
-    if way.upright:
-        far = _axes_window(*way.axes(reach), shape) or wide
-        far = far.expanded(mask.rule.dilate, shape)
-    raw, _ = lane.read([(mask.header.path, mask.header, (mask.band,))], wide, far)
-    usable = mask.rule.usable(raw[0], mask.header.nodata[mask.band - 1])
-    if way.upright:
-        return _picked(usable, wide, shape, x, y)
-    _, result = sample(usable.view(np.uint8), usable, wide, shape, x, y, bilinear=False)
-    return result
-
-
-def _axes_window(x: Floats, y: Floats, shape: tuple[int, int]) -> Tile | None:
-    """The mask pixels nearest to columns at ``x``, (1, W), and rows at ``y``, (H, 1)."""
-    spans = []
-    for places, size in ((y, shape[0]), (x, shape[1])):
-        nearest = np.floor(places + 0.5)
-        inside = nearest[(nearest >= 0) & (nearest < size)]
-        if inside.size == 0:
-            return None
-        spans += [int(inside.min()), int(inside.max()) + 1]
-    return Tile(*spans)
-
-
-def _picked(
-    usable: NDArray[np.bool_], tile: Tile, shape: tuple[int, int], x: Floats, y: Floats
-) -> NDArray[np.bool_]:
-    """The nearest mask pixels where rows and columns of the two grids run alike.
-
-    Args:
-        usable: (h, w) of ``tile``.
-        shape: of the whole mask.
-        x, y: mask coordinates of the columns, (1, W), and of the rows, (H, 1).
-    Returns:
-        (H, W) bool, True = usable; False outside the mask.
-    """
-    cols = np.floor(x[0] + 0.5).astype(np.int64)
-    rows = np.floor(y[:, 0] + 0.5).astype(np.int64)
-    inside_x, inside_y = (cols >= 0) & (cols < shape[1]), (rows >= 0) & (rows < shape[0])
-    cols = np.where(inside_x, cols, tile.col0) - tile.col0
-    rows = np.where(inside_y, rows, tile.row0) - tile.row0
-    result: NDArray[np.bool_] = usable.take(cols, axis=1).take(rows, axis=0)
-    if not inside_x.all():
-        result &= inside_x
-    if not inside_y.all():
-        result &= inside_y[:, None]
-    return result
