@@ -1,6 +1,7 @@
 """Forecasts of a tile, from a checkpoint, a cube and an init time.
 
-A forecast is the run's reference plus ``blend`` times the learned correction. A tile is
+A forecast is the run's mixture of references plus ``blend`` times the learned correction. The
+mixture's weights go on learning from the errors of every step up to the init time. A tile is
 read with the exact halo that model and references need and trimmed. The model itself always
 runs on the same blocks of a lattice that is fixed to the raster, whatever tile is asked for:
 convolution libraries choose their algorithm by the array's shape, and another order of
@@ -20,6 +21,8 @@ import torch
 from numpy.typing import NDArray
 
 from geoforecast.errors import RunError, SettingsError
+from geoforecast.forecast.evidence import Watch
+from geoforecast.forecast.mixing import member_references
 from geoforecast.forecast.series import Series, conditions, make_series
 from geoforecast.forecast.stream import TileStream
 from geoforecast.models import Correction
@@ -28,6 +31,8 @@ from geoforecast.project import Project
 from geoforecast.raster.cube import Cube, open_cube
 from geoforecast.raster.grid import Tile
 from geoforecast.references import reference_classes
+from geoforecast.references.autoregression import HALO_PX, LAGS
+from geoforecast.references.mixture import MIXTURE, Tally
 from geoforecast.samples.features import Array, assemble
 from geoforecast.samples.normaliser import BandStatistics
 from geoforecast.samples.split import Split
@@ -35,6 +40,7 @@ from geoforecast.system import granted_cpus
 
 BLOCK_PX = 256  # side of the lattice that the model runs on
 FORECAST = "forecast"  # the method name beside those of the references
+OURS = (FORECAST, MIXTURE)  # methods that are no simple forecast to be measured against
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,7 @@ class Engine:
         checkpoint: the run.
         model: its correction, on ``device``.
         split: the run's own split, on the steps that the cube has now.
+        watch: what is known of the references' errors at each step.
         device: where tensors live.
     """
 
@@ -72,6 +79,7 @@ class Engine:
     checkpoint: Checkpoint
     model: Correction
     split: Split
+    watch: Watch
     device: torch.device
 
     @property
@@ -96,13 +104,25 @@ class Engine:
 
     @property
     def references(self) -> tuple[str, ...]:
-        """Every reference that applies, the run's own first."""
-        names = reference_classes(self.series.step_days)
-        return (self.reference, *(name for name in names if name != self.reference))
+        """Every simple forecast that applies, by name."""
+        return tuple(reference_classes(self.series.step_days))
 
     @property
     def methods(self) -> tuple[str, ...]:
-        return (FORECAST, *sorted(self.references))
+        """The forecast, the mixture if it is made, and the references."""
+        mixed = (MIXTURE,) if self.reference == MIXTURE else ()
+        return (FORECAST, *mixed, *self.references)
+
+    @property
+    def yardstick(self) -> str:
+        """The reference with the least validation error, which maps are drawn against."""
+        errors = self.checkpoint.scores["reference_rmse"]
+        means = {
+            name: float(np.mean([value for value in errors[name] if value is not None]))
+            for name in self.references
+            if any(value is not None for value in errors.get(name, ()))
+        }
+        return min(means, key=lambda name: means[name]) if means else self.references[0]
 
     @property
     def statistics(self) -> list[BandStatistics]:
@@ -126,6 +146,10 @@ class Engine:
         """
         halo = self.model_halo_px(leads) if any(self.blend) else 0
         classes = reference_classes(self.series.step_days)
+        if MIXTURE in names:
+            names = tuple(classes)
+            halo += HALO_PX
+            leads += LAGS - 1  # earlier fields are carried as far as they are old
         if any(classes[name].needs_motion for name in names):
             # The lookback's residuals hold advected forecasts of earlier steps too.
             first = max(0, min(inits) - self.checkpoint.lookback)
@@ -149,9 +173,9 @@ class Engine:
         """
         names = [self.reference]
         outer = self._outer(tile, [init_step], len(days), names)
-        stream = self._stream(outer, names, init_step)
+        stream = self._stream(outer, (), init_step)
         stream.advance_to(init_step)
-        reference = stream.forecasts(days)[self.reference]
+        reference = stream.forecasts(days, names)[self.reference]
         forecast = self._corrected(stream, reference, days, tile)
         return forecast[(..., *tile.within(outer))]
 
@@ -164,7 +188,7 @@ class Engine:
         Yields:
             One Hindcast a step and lead that the lookback allows, by init time.
         """
-        names = self.references
+        names = self.methods[1:]
         first = max(self.checkpoint.lookback - 1, steps.start - self.horizon)
         inits = range(first, steps.stop - 1)
         if not inits:
@@ -210,9 +234,11 @@ class Engine:
         return TileStream(
             self.series,
             outer,
+            self.reference,
             names,
             lookback=lookback,
             expect_from=first_init - lookback + 1 if any(self.blend) else len(self.series.days),
+            knowledge=self.watch.knowledge,
         )
 
     def _corrected(
@@ -299,7 +325,22 @@ def open_engine(project: Project, run: str, device: str = "auto") -> Engine:
     )
     split = Split.from_meta(checkpoint.split, cube.times)
     where = pick_device(device)
-    return Engine(series, checkpoint, model.to(where), split, where)
+    return Engine(series, checkpoint, model.to(where), split, _watch(series, checkpoint), where)
+
+
+def _watch(series: Series, checkpoint: Checkpoint) -> Watch:
+    """What the run knows of errors, ready to learn on."""
+    if checkpoint.members != member_references(series):
+        raise RunError(
+            "The run was trained with other references than this geoforecast has.",
+            where=f"{', '.join(checkpoint.members)}",
+            remedy="Train it again with --overwrite.",
+        )
+    last = np.datetime64(checkpoint.known_until)
+    end = int(np.searchsorted(series.cube.times, last, side="right"))
+    tally = Tally(checkpoint.members, **checkpoint.errors)
+    tiles = [Tile(*sides) for sides in checkpoint.watched]
+    return Watch(series, tally, end, tiles, checkpoint.horizon)
 
 
 def pick_device(name: str) -> torch.device:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoforecast.raster.cube import Cube
+from geoforecast.references.climatology import period_days
 from geoforecast.references.motion import MotionSource
 from geoforecast.samples.normaliser import BandStatistics, Normaliser, from_meta
 
@@ -18,6 +19,7 @@ SECONDS_A_DAY = 86400.0
 # How many times farther from the median the largest value lies than 0 does. Rain rates reach
 # tens, an index or a temperature that touches 0 about one.
 ZERO_BASED_SKEW = 4.0
+LIMIT_MARGIN = 0.1
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,25 @@ class Series:
         """(band, 1, 1) smallest possible value: 0 where zero_based, else -inf."""
         least = [0.0 if zero else -np.inf for zero in self.zero_based]
         return np.asarray(least, dtype=np.float32)[:, None, None]
+
+    @cached_property
+    def limits(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(band, 1, 1) lowest and highest value that a mixture's member may forecast.
+
+        The range of the training steps, and LIMIT_MARGIN of it on either side.
+        """
+        low = np.array([band.minimum for band in self.statistics], dtype=np.float64)
+        high = np.array([band.maximum for band in self.statistics], dtype=np.float64)
+        margin = LIMIT_MARGIN * (high - low)
+        floor = self.floor[:, 0, 0].astype(np.float64)
+        both = np.maximum(low - margin, floor), high + margin
+        lowest, highest = (side.astype(np.float32)[:, None, None] for side in both)
+        return lowest, highest
+
+    @property
+    def period_days(self) -> float:
+        """Length of the cycle that the series sees."""
+        return period_days(self.step_days)
 
     @cached_property
     def zero_based(self) -> list[bool]:

@@ -7,16 +7,19 @@ by construction, in training, hindcast and forecast alike.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geoforecast.forecast.mixing import Members, Mixer, is_moving, member_references
 from geoforecast.forecast.series import Series
 from geoforecast.raster.cube import CHUNK_STEPS
 from geoforecast.raster.grid import Tile
-from geoforecast.references import Reference, Setting, reference_classes
+from geoforecast.references import Reference, Setting, feed, reference_classes
+from geoforecast.references.mixture import MIXTURE, Knowledge
+from geoforecast.references.motion import Motion
 from geoforecast.samples.features import Array, Lookback
 
 
@@ -37,35 +40,41 @@ class TileStream:
     Args:
         series: what to read.
         tile: the rectangle, halo included.
-        names: references to run; the first one is the base whose residuals are kept.
+        base: the forecast whose residuals are kept: a reference or the mixture.
+        names: further references to run.
         lookback: steps to remember.
         expect_from: first step whose residual will be asked for. Earlier ones stay 0 and
             cost nothing, so every stream that must agree uses init - lookback + 1 or less.
+        knowledge: what mixtures are made with, by init step; needed if they are.
     """
 
     def __init__(
         self,
         series: Series,
         tile: Tile,
-        names: Sequence[str],
+        base: str,
+        names: Sequence[str] = (),
         *,
         lookback: int,
         expect_from: int = 0,
+        knowledge: Callable[[int], Knowledge] | None = None,
     ) -> None:
-        self.series = series
-        self.tile = tile
+        self.series, self.tile, self.base = series, tile, base
         self.step = -1
         classes = reference_classes(series.step_days)
         shape = (len(series.bands), *tile.shape)
-        setting = Setting(shape, (tile.row0, tile.col0), series.step_days, series.parameters)
-        self.references: dict[str, Reference] = {name: classes[name](setting) for name in names}
-        self.base = names[0]
+        self._setting = Setting(shape, (tile.row0, tile.col0), series.step_days, series.parameters)
+        wanted = member_references(series) if MIXTURE in (base, *names) else ()
+        kept = dict.fromkeys([*wanted, *(name for name in (base, *names) if name != MIXTURE)])
+        self.references: dict[str, Reference] = {n: classes[n](self._setting) for n in kept}
+        self._mixer = Mixer(series, self._setting) if wanted else None
+        self._knowledge = knowledge
         self.lookback: deque[Step] = deque(maxlen=lookback)
         self._expect_from = expect_from
         self._expected: Array | None = None
         self._last = np.full(shape, np.nan, dtype=np.float32)
         self._age = np.zeros(shape, dtype=np.float32)
-        self._block: tuple[int, Array, NDArray[np.bool_]] | None = None
+        self._blocks: dict[int, tuple[Array, NDArray[np.bool_]]] = {}
 
     def advance_to(self, step: int) -> None:
         """Take in all steps up to and including one."""
@@ -78,25 +87,22 @@ class TileStream:
         Returns:
             Its values and validity, (band, y, x), band units.
         """
-        self.step += 1
-        values, valid = self._read(self.step)
+        following = self.step + 1
+        if self._expected is None and following >= max(1, self._expect_from):
+            self.forecasts([float(self.series.days[following])], [self.base])
+        expected, self._expected = self._expected, None
+        self.step = following
+        values, valid = self.observed(self.step)
         day = float(self.series.days[self.step])
         scaled = self.series.normaliser.apply(values)
         np.copyto(self._last, scaled, where=valid)
         self._age = np.where(valid, np.float32(0), self._age + np.float32(1))
         residual = np.zeros_like(self._last)
-        if self._expected is not None:
-            np.copyto(residual, scaled - self._expected, where=valid & np.isfinite(self._expected))
+        if expected is not None:
+            np.copyto(residual, scaled - expected, where=valid & np.isfinite(expected))
         filled = np.where(np.isnan(self._last), np.float32(0), self._last)
         self.lookback.append(Step(filled, valid, self._age, residual, day))
-        for reference in self.references.values():
-            reference.update(values, valid, day)
-        following = self.step + 1
-        self._expected = None
-        if self._expect_from <= following < len(self.series.days):
-            next_day = [float(self.series.days[following])]
-            base = self.forecasts(next_day, [self.base])[self.base]
-            self._expected = self.series.normaliser.apply(base[0])
+        feed(self.references.values(), self._setting, values, valid, day)
         return values, valid
 
     def forecasts(
@@ -106,17 +112,83 @@ class TileStream:
 
         Args:
             days: the valid times, consecutive leads from the first on.
-            names: which references; default all.
+            names: which references; default all, and the mixture if it is made.
         Returns:
             (lead, band, y, x) in band units by name, held at the band's physical floor.
         """
+        if names is None:
+            names = [*self.references, *([MIXTURE] if self._mixer else [])]
+        simple = self.simple(days, self.references if MIXTURE in names else names)
+        result = {name: simple[name] for name in names if name != MIXTURE}
+        if MIXTURE in names:
+            mixed = [self.mixed(members) for members in self.members(days, simple)]
+            result[MIXTURE] = np.stack(mixed)
+        self._expect(days, result)
+        return result
+
+    def simple(self, days: Sequence[float], names: Iterable[str] | None = None) -> dict[str, Array]:
+        """Forecasts of some references, or all, and never of the mixture; see forecasts()."""
         result = {}
-        for name in names or self.references:
+        for name in self.references if names is None else names:
+            if name == MIXTURE:
+                continue
             reference = self.references[name]
-            motion = self.series.motions.at(self.step) if reference.needs_motion else None
+            motion = self._motion() if reference.needs_motion else None
             forecast = reference.forecast(days, motion)
             result[name] = np.maximum(forecast, self.series.floor)  # NaN stays NaN
         return result
+
+    def members(
+        self, days: Sequence[float], simple: Mapping[str, Array] | None = None
+    ) -> Iterator[Members]:
+        """All that is mixed, lead by lead.
+
+        Args:
+            days: the valid times.
+            simple: the references' forecasts for them, if they have been made.
+        """
+        assert self._mixer is not None  # who asks has named the mixture
+        simple = simple or self.simple(days)
+        return self._mixer.members(simple, days, self._motion(), self._known())
+
+    def mixed(self, members: Members) -> Array:
+        """(band, y, x) the mixture of the members of one lead."""
+        assert self._mixer is not None
+        return np.maximum(self._mixer.mixed(members, self._known()), self.series.floor)
+
+    def expect(self, days: Sequence[float], forecast: Array) -> None:
+        """Let a forecast of the base, made just now, be what the next step is compared with."""
+        self._expect(days, {self.base: forecast})
+
+    def observed(self, step: int) -> tuple[Array, NDArray[np.bool_]]:
+        """Values and validity of a step, (band, y, x): the next one to take in, or a later."""
+        # Whole chunks of steps at once: each chunk is decoded once a tile.
+        start = step - step % CHUNK_STEPS
+        if start not in self._blocks:
+            stop = min(start + CHUNK_STEPS, len(self.series.days))
+            values, valid = self.series.cube.read(start, stop, self.tile)
+            numbers = self.series.band_numbers
+            self._blocks[start] = values[:, numbers], valid[:, numbers]
+            for old in [key for key in self._blocks if key + CHUNK_STEPS <= self.step]:
+                del self._blocks[old]
+        values, valid = self._blocks[start]
+        return values[step - start], valid[step - start]
+
+    def _expect(self, days: Sequence[float], made: Mapping[str, Array]) -> None:
+        following = self.step + 1
+        if (
+            self.base in made
+            and self._expect_from <= following < len(self.series.days)
+            and days[0] == float(self.series.days[following])
+        ):
+            self._expected = self.series.normaliser.apply(made[self.base][0])
+
+    def _motion(self) -> Motion | None:
+        return self.series.motions.at(self.step) if is_moving(self.series) else None
+
+    def _known(self) -> Knowledge:
+        assert self._knowledge is not None  # who names the mixture brings it
+        return self._knowledge(self.step)
 
     def seen(self, area: Tile | None = None) -> Lookback:
         """The lookback steps, stacked, of a rectangle inside the tile or of all of it."""
@@ -129,17 +201,6 @@ class TileStream:
             np.stack([step.residual_BHW[part] for step in steps]),
             [step.day for step in steps],
         )
-
-    def _read(self, step: int) -> tuple[Array, NDArray[np.bool_]]:
-        # Whole chunks of steps at once: each chunk is decoded once a tile.
-        start = step - step % CHUNK_STEPS
-        if self._block is None or self._block[0] != start:
-            stop = min(start + CHUNK_STEPS, len(self.series.days))
-            values, valid = self.series.cube.read(start, stop, self.tile)
-            numbers = self.series.band_numbers
-            self._block = (start, values[:, numbers], valid[:, numbers])
-        _, values, valid = self._block
-        return values[step - start], valid[step - start]
 
 
 def add_evidence(total: dict[str, dict[str, float]], stream: TileStream) -> None:

@@ -1,4 +1,4 @@
-"""A checkpoint: weights in model.safetensors, and in model.json all it takes to use them."""
+"""A checkpoint: weights and sums of errors as safetensors, all else it takes in model.json."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
+from safetensors.numpy import load_file as load_arrays
+from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 
 from geoforecast import __version__
@@ -17,8 +21,9 @@ from geoforecast.errors import RunError
 from geoforecast.models import Correction, ModelConfig, build_model
 from geoforecast.project import replacing, write_json
 
-FORMAT = 1
+FORMAT = 2
 WEIGHTS = "model.safetensors"
+ERRORS = "errors.safetensors"
 META = "model.json"
 
 
@@ -31,7 +36,10 @@ class Checkpoint:
         bands: names of the bands it reads and forecasts.
         lookback, horizon: input and predicted steps.
         step_days: the nominal step it was trained on.
-        reference: name of the corrected reference forecast.
+        reference: name of the corrected forecast: a reference, or the mixture.
+        members: names of the references that are mixed.
+        watched: (row0, row1, col0, col1) of the tiles whose errors weigh the mixture.
+        known_until: the last time whose errors ``errors`` hold, ISO.
         parameters: pooled numbers of the references, fitted on training steps.
         residual_scale: (lead, band) error of the reference on training steps, model units.
         blend: per lead, the weight of the correction fitted on the validation block.
@@ -43,6 +51,7 @@ class Checkpoint:
         seed: of every random draw.
         epoch: the epoch the weights are from; 0 is the untrained model.
         scores: validation scores, for people.
+        errors: sums by name, see references.mixture.Tally.
     """
 
     config: ModelConfig
@@ -51,6 +60,9 @@ class Checkpoint:
     horizon: int
     step_days: float
     reference: str
+    members: tuple[str, ...]
+    watched: tuple[tuple[int, int, int, int], ...]
+    known_until: str
     parameters: dict[str, dict[str, float]]
     residual_scale: tuple[tuple[float, ...], ...]
     blend: tuple[float, ...]
@@ -61,13 +73,18 @@ class Checkpoint:
     seed: int
     epoch: int
     scores: dict[str, Any]
+    errors: dict[str, NDArray[np.float64]] = dataclasses.field(repr=False)
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, weights: dict[str, torch.Tensor]) -> None:
-    """Write both files, weights first: a model.json means a complete run."""
+    """Write all files, model.json last: it means a complete run."""
     with replacing(folder / WEIGHTS) as temporary:
         save_file({name: tensor.contiguous().cpu() for name, tensor in weights.items()}, temporary)
+    with replacing(folder / ERRORS) as temporary:
+        sums = {name: np.ascontiguousarray(array) for name, array in checkpoint.errors.items()}
+        save_arrays(sums, temporary)
     content = {"format": FORMAT, "geoforecast": __version__, **dataclasses.asdict(checkpoint)}
+    del content["errors"]
     write_json(folder / META, content)
 
 
@@ -87,18 +104,24 @@ def load_checkpoint(folder: Path) -> tuple[Checkpoint, Correction]:
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content.pop("format") > FORMAT:
+        written = content.pop("format")
+        if written != FORMAT:
+            age = "newer" if written > FORMAT else "older"
+            remedy = "Upgrade: pip install -U geoforecast."
+            if age == "older":
+                remedy = f"Train it again: geoforecast train --run {folder.name} --overwrite."
             raise RunError(
                 f"The run '{folder.name}' was written by geoforecast {content['geoforecast']}, "
-                f"newer than this {__version__}.",
-                remedy="Upgrade: pip install -U geoforecast.",
+                f"in a format {age} than this {__version__} reads.",
+                remedy=remedy,
             )
         content.pop("geoforecast")
         content["config"] = ModelConfig(**content["config"])
-        for key in ("bands", "blend"):
+        for key in ("bands", "blend", "members"):
             content[key] = tuple(content[key])
         content["residual_scale"] = tuple(tuple(row) for row in content["residual_scale"])
-        checkpoint = Checkpoint(**content)
+        content["watched"] = tuple(tuple(tile) for tile in content["watched"])
+        checkpoint = Checkpoint(**content, errors=load_arrays(folder / ERRORS))
         model = build_model(checkpoint.config)
         model.load_state_dict(load_file(folder / WEIGHTS))
     except (ValueError, KeyError, TypeError, OSError, RuntimeError, SafetensorError) as error:

@@ -3,9 +3,13 @@
 The contract: a :class:`Reference` is fed a tile's steps one by one, in time order, and may
 be asked at any moment for forecasts of later times. It has never seen anything later, so
 it cannot cheat; it keeps a fixed number of values a pixel, so memory does not grow with
-the series. Everything it computes for a pixel depends on that pixel alone (advection: on
-the motion field and the pixels it points at), so a tile's forecast is the whole raster's.
-Numbers that are pooled over pixels are fitted once, in training, and passed in.
+the series. What several references remember alike, a :class:`State`, is kept once a tile.
+Everything it computes for a pixel depends on that pixel alone (advection: on the motion
+field and the pixels it points at), so a tile's forecast is the whole raster's. Numbers that
+are pooled over pixels are fitted once, in training, and passed in.
+
+What is made of several references lies beside them: autoregression, which regresses on
+them, and the mixture of all.
 
 To add one: a new file here with a class that has ``name`` and these methods, decorated
 with :func:`reference`.
@@ -16,9 +20,9 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +31,24 @@ from geoforecast.errors import SettingsError, did_you_mean
 from geoforecast.references.motion import Motion
 
 Array = NDArray[np.float32]
+
+
+S = TypeVar("S", bound="State")
+
+
+class State(ABC):
+    """What several references remember of one tile; made by Setting.state, once a tile.
+
+    Args:
+        setting: the tile and the series.
+    """
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+
+    @abstractmethod
+    def update(self, values_BHW: Array, valid_BHW: NDArray[np.bool_], day: float) -> None:
+        """Take in one step; see Reference.update for the arguments."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +66,20 @@ class Setting:
     origin: tuple[int, int]
     step_days: float
     parameters: Mapping[str, Mapping[str, float]]
+    _states: dict[type[State], State] = field(default_factory=dict, repr=False, compare=False)
+
+    def state(self, kind: type[S]) -> S:
+        """The tile's one state of a kind, shared by all references that ask for it."""
+        if kind not in self._states:
+            self._states[kind] = kind(self)
+        found = self._states[kind]
+        assert isinstance(found, kind)
+        return found
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        """All states, those that others were made of first."""
+        return tuple(self._states.values())
 
 
 class Reference(ABC):
@@ -55,13 +91,16 @@ class Reference(ABC):
 
     name: ClassVar[str]
     needs_motion: ClassVar[bool] = False
+    needs_cycle: ClassVar[bool] = False  # until a cycle is over it is another one in disguise
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
 
-    @abstractmethod
-    def update(self, values_BHW: Array, valid_BHW: NDArray[np.bool_], day: float) -> None:
-        """Take in one step.
+    def compare(self, values_BHW: Array, valid_BHW: NDArray[np.bool_], day: float) -> None:  # noqa: B027
+        """See one step before any state has taken it in, to learn how far off one was."""
+
+    def update(self, values_BHW: Array, valid_BHW: NDArray[np.bool_], day: float) -> None:  # noqa: B027
+        """Take in one step, after the states have.
 
         Args:
             values_BHW: band units; anything where invalid.
@@ -128,6 +167,23 @@ def find_reference(name: str, step_days: float) -> type[Reference]:
             remedy=did_you_mean(name, {"auto", *known}),
         )
     return known[name]
+
+
+def feed(
+    references: Iterable[Reference],
+    setting: Setting,
+    values_BHW: Array,
+    valid_BHW: NDArray[np.bool_],
+    day: float,
+) -> None:
+    """Let the references of one tile, and the states they share, take in one step."""
+    references = list(references)
+    for one in references:
+        one.compare(values_BHW, valid_BHW, day)
+    for state in setting.states:
+        state.update(values_BHW, valid_BHW, day)
+    for one in references:
+        one.update(values_BHW, valid_BHW, day)
 
 
 def ordered_sum(stack: Array) -> Array:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from geoforecast.references import Array, Reference, Setting, reference
 from geoforecast.references.motion import Motion, bilinear
+from geoforecast.references.recent import Recent
 
 LONGEST_STEP_DAYS = 0.13  # about three hours: fields that move are seen often
 
@@ -30,30 +30,39 @@ class Advection(Reference):
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
-        self._last = np.full(setting.shape, np.nan, dtype=np.float32)
-
-    def update(self, values_BHW: Array, valid_BHW: NDArray[np.bool_], day: float) -> None:  # noqa: ARG002
-        np.copyto(self._last, values_BHW, where=valid_BHW)
+        self._recent = setting.state(Recent)
 
     def forecast(self, days: Sequence[float], motion: Motion | None = None) -> Array:
+        last = self._recent.last
         if motion is None:
-            return np.repeat(self._last[None], len(days), axis=0)
-        bands, height, width = self.setting.shape
-        row0, col0 = self.setting.origin
-        rows, cols = np.meshgrid(
-            np.arange(row0, row0 + height, dtype=np.float64),
-            np.arange(col0, col0 + width, dtype=np.float64),
-            indexing="ij",
-        )
-        result = np.empty((len(days), *self.setting.shape), dtype=np.float32)
-        for lead in range(len(days)):
-            down, right = motion.at(rows, cols)
-            rows, cols = rows - down, cols - right
-            for band in range(bands):
-                moved = bilinear(self._last[band], rows, cols, self.setting.origin)
-                result[lead, band] = np.where(np.isnan(moved), self._last[band], moved)
-        return result
+            return np.repeat(last[None], len(days), axis=0)
+        return carried(last, motion, self.setting.origin, len(days))
 
     @classmethod
     def applies(cls, step_days: float) -> bool:
         return step_days <= LONGEST_STEP_DAYS
+
+
+def carried(
+    field_BHW: Array, motion: Motion, origin: tuple[int, int], steps: int, first: int = 1
+) -> Array:
+    """A field after some steps along the motion.
+
+    Args:
+        field_BHW: NaN where nothing is known; such places, and those that would take their
+            value from one, keep what they have.
+        motion: the motion field.
+        origin: row and column of the field's first pixel in the grid.
+        steps: how many results.
+        first: steps of the first of them.
+    Returns:
+        (steps, band, y, x)
+    """
+    shape = field_BHW.shape[1:]
+    result = np.empty((steps, *field_BHW.shape), dtype=np.float32)
+    for number in range(steps):
+        rows, cols = motion.path(origin, (shape[0], shape[1]), first + number)
+        for band, field in enumerate(field_BHW):
+            moved = bilinear(field, rows, cols, origin)
+            result[number, band] = np.where(np.isnan(moved), field, moved)
+    return result

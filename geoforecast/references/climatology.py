@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geoforecast.references import Array, Reference, Setting, ordered_sum, reference
+from geoforecast.references import Array, Reference, Setting, State, reference
 from geoforecast.references.motion import Motion
 
 YEAR_DAYS = 365.2425
@@ -15,23 +16,94 @@ SUB_DAILY_DAYS = 0.5  # steps up to this long see a daily cycle, longer ones an 
 PRIOR = 0.5  # observations that the pixel's mean is worth
 
 
-class SeasonalMean:
+def period_days(step_days: float) -> float:
+    """Length of the cycle that a series of this step sees: a day or a year."""
+    return 1.0 if step_days <= SUB_DAILY_DAYS else YEAR_DAYS
+
+
+class Season(State):
+    """What is usual at a time of the cycle; the mean of all steps until one is complete.
+
+    Half a cycle says nothing about the other half.
+
+    Attributes:
+        period_days: length of the cycle.
+        spanned: the record spans a cycle or more.
+    """
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        self.period_days = period_days(setting.step_days)
+        self._days: tuple[float, float] | None = None
+        self._usual: dict[float, Array] = {}
+
+    @property
+    def spanned(self) -> bool:
+        return self._days is not None and self._days[1] - self._days[0] >= self.period_days
+
+    def update(self, values_BHW: Array, valid_BHW: NDArray[np.bool_], day: float) -> None:
+        self._days = (day if self._days is None else self._days[0], day)
+        self._usual.clear()
+        self._add(values_BHW, valid_BHW, day)
+
+    def at(self, day: float) -> Array:
+        """(band, y, x) usual value at a time; NaN where no step was ever valid."""
+        if day not in self._usual:
+            self._usual[day] = self._at(day)
+        return self._usual[day]
+
+    @abstractmethod
+    def _add(self, values_BHW: Array, valid_BHW: NDArray[np.bool_], day: float) -> None:
+        """Add one step."""
+
+    @abstractmethod
+    def _at(self, day: float) -> Array:
+        """What at() returns."""
+
+
+class OverallMean(Season):
+    """The mean of a pixel's valid values, whatever the season.
+
+    Attributes:
+        count: (band, y, x) valid values.
+        first: the first of them, which sums are differences from: kelvins would lose digits.
+        excess: mean of those differences.
+    """
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        self.count = np.zeros(setting.shape, dtype=np.float32)
+        self.first = np.full(setting.shape, np.nan, dtype=np.float32)
+        self._sum = np.zeros(setting.shape, dtype=np.float32)
+
+    @property
+    def excess(self) -> Array:
+        mean: Array = (self._sum / np.maximum(self.count, 1)).astype(np.float32, copy=False)
+        return mean
+
+    def _add(self, values_BHW: Array, valid_BHW: NDArray[np.bool_], day: float) -> None:  # noqa: ARG002
+        np.copyto(self.first, values_BHW, where=valid_BHW & np.isnan(self.first))
+        self._sum += np.where(valid_BHW, values_BHW - self.first, np.float32(0))
+        self.count += valid_BHW
+
+    def _at(self, day: float) -> Array:  # noqa: ARG002
+        return self.first + self.excess
+
+
+class SeasonalMean(Season):
     """Running seasonal means of a tile, in bins of the cycle's phase.
 
     A bin holds the sum and count of a pixel's valid values; a climatology is the average of
     all bins weighted by a circular Gaussian of their distance in phase, drawn towards the
-    pixel's mean by PRIOR observations. Before the record spans one whole cycle it is that
-    mean alone, for half a cycle says nothing about the other half.
-
-    Args:
-        setting: the tile and the series.
+    pixel's mean by PRIOR observations.
     """
 
     def __init__(self, setting: Setting) -> None:
-        self.daily = setting.step_days <= SUB_DAILY_DAYS
-        self.period_days = 1.0 if self.daily else YEAR_DAYS
-        self.bins = 24 if self.daily else 36
-        least = 1 / 24 if self.daily else 15.0
+        super().__init__(setting)
+        daily = self.period_days == 1.0
+        self._mean = setting.state(OverallMean)
+        self.bins = 24 if daily else 36
+        least = 1 / 24 if daily else 15.0
         width_days = max(least, 0.5 * setting.step_days)
         phase = np.arange(self.bins) / self.bins
         distance = np.minimum(phase, 1 - phase) * self.period_days
@@ -39,25 +111,17 @@ class SeasonalMean:
         self._kernel[self._kernel < 1e-4] = 0
         self._sum = np.zeros((self.bins, *setting.shape), dtype=np.float32)
         self._count = np.zeros((self.bins, *setting.shape), dtype=np.float32)
-        # Sums are of differences from the first value, or kelvins would lose digits.
-        self._first = np.full(setting.shape, np.nan, dtype=np.float32)
-        self._days: tuple[float, float] | None = None
 
-    def update(self, values_BHW: Array, valid_BHW: NDArray[np.bool_], day: float) -> None:
-        """Add one step."""
-        np.copyto(self._first, values_BHW, where=valid_BHW & np.isnan(self._first))
-        difference = np.where(valid_BHW, values_BHW - self._first, np.float32(0))
+    def _add(self, values_BHW: Array, valid_BHW: NDArray[np.bool_], day: float) -> None:
+        difference = np.where(valid_BHW, values_BHW - self._mean.first, np.float32(0))
         index = self._bin(day)
         self._sum[index] += difference
         self._count[index] += valid_BHW
-        self._days = (day if self._days is None else self._days[0], day)
 
-    def at(self, day: float) -> Array:
-        """(band, y, x) usual value at a time; NaN where no step was ever valid."""
-        total = ordered_sum(self._count)
-        mean: Array = (ordered_sum(self._sum) / np.maximum(total, 1)).astype(np.float32, copy=False)
-        if self._days is None or self._days[1] - self._days[0] < self.period_days:
-            return self._first + mean
+    def _at(self, day: float) -> Array:
+        if not self.spanned:
+            return self._mean.at(day)
+        mean = self._mean.excess
         weights = np.roll(self._kernel, self._bin(day))
         near = np.flatnonzero(weights)
         weighted: Array = np.float32(PRIOR) * mean
@@ -66,7 +130,7 @@ class SeasonalMean:
         for index in near:
             weighted += weights[index] * self._sum[index]
             weight += weights[index] * self._count[index]
-        return self._first + weighted / weight
+        return self._mean.first + weighted / weight
 
     def _bin(self, day: float) -> int:
         return int((day / self.period_days % 1.0) * self.bins) % self.bins
@@ -83,13 +147,11 @@ class Climatology(Reference):
     """
 
     name = "climatology"
+    needs_cycle = True
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
-        self._season = SeasonalMean(setting)
-
-    def update(self, values_BHW: Array, valid_BHW: NDArray[np.bool_], day: float) -> None:
-        self._season.update(values_BHW, valid_BHW, day)
+        self._season = setting.state(SeasonalMean)
 
     def forecast(self, days: Sequence[float], motion: Motion | None = None) -> Array:  # noqa: ARG002
         return np.stack([self._season.at(day) for day in days])

@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
@@ -26,6 +28,9 @@ WEIGHTS = (0.5, 0.3, 0.2)  # of the flows of the last three pairs of steps, newe
 MAX_PX = 24.0  # largest believed motion a step on the coarse raster
 
 
+Positions = tuple[NDArray[np.float64], NDArray[np.float64]]  # rows, columns
+
+
 @dataclass(frozen=True)
 class Motion:
     """Displacement a step.
@@ -38,6 +43,7 @@ class Motion:
 
     flow: NDArray[np.float64]
     factor: int
+    _paths: dict[Any, list[Positions]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def largest_px(self) -> float:
@@ -51,6 +57,27 @@ class Motion:
         y = (rows + 0.5) / self.factor - 0.5
         x = (cols + 0.5) / self.factor - 0.5
         return bilinear(self.flow[0], y, x), bilinear(self.flow[1], y, x)
+
+    def path(self, origin: tuple[int, int], shape: tuple[int, int], steps: int) -> Positions:
+        """Where each pixel of a rectangle was some steps ago, looking back step by step.
+
+        Args:
+            origin: row and column of its first pixel.
+            shape: its rows and columns.
+            steps: 1 or more. Shorter paths are kept for whoever asks next.
+        """
+        if (origin, shape) not in self._paths:
+            self._paths.clear()  # one tile after the other: the last one's are enough
+            sides = zip(origin, shape, strict=True)
+            spans = [np.arange(start, start + size, dtype=np.float64) for start, size in sides]
+            rows, cols = np.meshgrid(*spans, indexing="ij")
+            self._paths[origin, shape] = [(rows, cols)]
+        found = self._paths[origin, shape]
+        while len(found) <= steps:
+            rows, cols = found[-1]
+            down, right = self.at(rows, cols)
+            found.append((rows - down, cols - right))
+        return found[steps]
 
 
 def bilinear(
@@ -70,16 +97,31 @@ def bilinear(
         rows, cols: absolute pixel positions, centres at whole numbers.
         origin: row and column of the image's first pixel.
     """
-    row0, col0 = np.floor(rows), np.floor(cols)
-    dy, dx = rows - row0, cols - col0
-    r, c = row0.astype(np.int64) - origin[0], col0.astype(np.int64) - origin[1]
-    height, width = image.shape
-    r0, r1 = np.clip(r, 0, height - 1), np.clip(r + 1, 0, height - 1)
-    c0, c1 = np.clip(c, 0, width - 1), np.clip(c + 1, 0, width - 1)
-    top = image[r0, c0] * (1 - dx) + image[r0, c1] * dx
-    bottom = image[r1, c0] * (1 - dx) + image[r1, c1] * dx
-    result: NDArray[np.float64] = top * (1 - dy) + bottom * dy
+    result = np.empty(rows.shape)
+    _sample(image, rows, cols, *origin, result)
     return result
+
+
+@numba.njit(nogil=True, cache=True)
+def _sample(
+    image: NDArray[np.floating],
+    rows: NDArray[np.float64],
+    cols: NDArray[np.float64],
+    first_row: int,
+    first_col: int,
+    result: NDArray[np.float64],
+) -> None:
+    height, width = image.shape
+    for i in range(rows.shape[0]):
+        for j in range(rows.shape[1]):
+            row0, col0 = np.floor(rows[i, j]), np.floor(cols[i, j])
+            dy, dx = rows[i, j] - row0, cols[i, j] - col0
+            r, c = int(row0) - first_row, int(col0) - first_col
+            r0, r1 = min(max(r, 0), height - 1), min(max(r + 1, 0), height - 1)
+            c0, c1 = min(max(c, 0), width - 1), min(max(c + 1, 0), width - 1)
+            top = image[r0, c0] * (1 - dx) + image[r0, c1] * dx
+            bottom = image[r1, c0] * (1 - dx) + image[r1, c1] * dx
+            result[i, j] = top * (1 - dy) + bottom * dy
 
 
 @dataclass
@@ -101,6 +143,7 @@ class MotionSource:
     zero_based: Sequence[bool]
     _frames: dict[int, NDArray[np.float32]] = field(default_factory=dict)
     _flows: dict[int, NDArray[np.float32]] = field(default_factory=dict)
+    _latest: tuple[int, Motion] | None = None
 
     @property
     def factor(self) -> int:
@@ -108,6 +151,11 @@ class MotionSource:
 
     def at(self, init_step: int) -> Motion:
         """The motion known at a step: a weighted mean of the last three flows."""
+        if self._latest is None or self._latest[0] != init_step:
+            self._latest = init_step, self._mean(init_step)
+        return self._latest[1]
+
+    def _mean(self, init_step: int) -> Motion:
         pairs = [step for step in range(init_step, init_step - len(WEIGHTS), -1) if step >= 1]
         height, width = (-(-side // self.factor) for side in self.cube.grid.shape)
         mean = np.zeros((2, height, width), dtype=np.float64)

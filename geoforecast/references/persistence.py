@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from geoforecast.references import Array, Reference, Setting, reference
 from geoforecast.references.motion import Motion
+from geoforecast.references.recent import Recent
 
 
 @reference
@@ -24,10 +24,7 @@ class Persistence(Reference):
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
-        self.last = np.full(setting.shape, np.nan, dtype=np.float32)
-
-    def update(self, values_BHW: Array, valid_BHW: NDArray[np.bool_], day: float) -> None:  # noqa: ARG002
-        np.copyto(self.last, values_BHW, where=valid_BHW)
+        self._recent = setting.state(Recent)
 
     def forecast(self, days: Sequence[float], motion: Motion | None = None) -> Array:  # noqa: ARG002
-        return np.repeat(self.last[None], len(days), axis=0)
+        return np.repeat(self._recent.last[None], len(days), axis=0)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from geoforecast.references import Array, Reference, Setting, ordered_sum, reference
 from geoforecast.references.motion import Motion
+from geoforecast.references.recent import Recent
 
-LENGTH = 6  # values in the line
 LEAST = 3  # values below which the last one persists
 OVERSHOOT = 0.5  # how far beyond those values' range the line may go, in ranges
 
@@ -30,39 +29,27 @@ class Trend(Reference):
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
-        self._values = np.full((LENGTH, *setting.shape), np.nan, dtype=np.float32)
-        self._days = np.full((LENGTH, *setting.shape), np.nan, dtype=np.float32)
-        self._start: float | None = None
-
-    def update(self, values_BHW: Array, valid_BHW: NDArray[np.bool_], day: float) -> None:
-        if self._start is None:
-            self._start = day
-        for buffer, new in (
-            (self._values, values_BHW),
-            (self._days, np.float32(day - self._start)),
-        ):
-            for slot in range(LENGTH - 1):
-                np.copyto(buffer[slot], buffer[slot + 1], where=valid_BHW)
-            np.copyto(buffer[-1], new, where=valid_BHW)
+        self._recent = setting.state(Recent)
 
     def forecast(self, days: Sequence[float], motion: Motion | None = None) -> Array:  # noqa: ARG002
-        present = np.isfinite(self._values)
+        values, start = self._recent.values, self._recent.start
+        present = np.isfinite(values)
         count = present.sum(axis=0)
         n = np.maximum(count, 1).astype(np.float32)
-        y = np.where(present, self._values, np.float32(0))
-        t = np.where(present, self._days, np.float32(0))
+        y = np.where(present, values, np.float32(0))
+        t = np.where(present, self._recent.days, np.float32(0))
         mean_y, mean_t = ordered_sum(y) / n, ordered_sum(t) / n
         dt = np.where(present, t - mean_t, np.float32(0))
         variance = ordered_sum(dt * dt)
         covariance = ordered_sum(dt * np.where(present, y - mean_y, np.float32(0)))
         slope = np.where(variance > 0, covariance / np.where(variance > 0, variance, 1), 0)
-        low = np.where(present, self._values, np.inf).min(axis=0)
-        high = np.where(present, self._values, -np.inf).max(axis=0)
+        low = np.where(present, values, np.inf).min(axis=0)
+        high = np.where(present, values, -np.inf).max(axis=0)
         reach = np.float32(OVERSHOOT) * np.where(count > 0, high - low, np.float32(0))
         enough = count >= LEAST
         result = []
         for day in days:
-            line = mean_y + slope * (np.float32(day - (self._start or 0.0)) - mean_t)
+            line = mean_y + slope * (np.float32(day - start) - mean_t)
             line = np.clip(line, low - reach, high + reach)
-            result.append(np.where(enough, line, self._values[-1]))
+            result.append(np.where(enough, line, values[-1]))
         return np.stack(result).astype(np.float32, copy=False)

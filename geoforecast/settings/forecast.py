@@ -12,10 +12,11 @@ class TrainSettings:
     """How a run is trained: section [train]."""
 
     run: str = setting("default", "name of the run", metavar="NAME")
-    model: str = setting("convlstm", "architecture of the correction, a file of models/")
-    reference: str = setting(
-        "auto", "reference forecast to correct; auto picks the best one on the validation block"
+    model: str = setting(
+        "convlstm",
+        "architecture of the correction, a file of models/; none: the mixture alone",
     )
+    reference: str = setting("auto", "forecast to correct; auto: the mixture of all references")
     epochs: int = setting(30, "most passes over the training samples", minimum=0)
     lookback: int = setting(
         0, "input steps; 0: 6, fewer if the series is short", minimum=0, metavar="STEPS"

@@ -13,17 +13,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from geoforecast.forecast.evidence import Learner
+from geoforecast.forecast.mixing import empty_tally
 from geoforecast.forecast.series import Series
-from geoforecast.forecast.stream import TileStream, add_evidence, fitted_parameters
+from geoforecast.forecast.stream import Step, TileStream, add_evidence, fitted_parameters
 from geoforecast.raster.grid import Tile
+from geoforecast.references.mixture import MIXTURE, Tally
 from geoforecast.samples.features import Array, Lookback, assemble
+from geoforecast.samples.split import Split
 from geoforecast.train.stop import Stop
 
 log = logging.getLogger(__name__)
 
 BUDGET_BYTES = 1_500_000_000  # of the decoded sites together
 SITE_PX = 256
-STREAM_BYTES_PX = 760  # of all references of one band: seasons, trend, anomalies
+STREAM_BYTES_PX = 900  # of all references of one band: seasons, waves, recent values
+WATCHED_PX = 1_000_000  # pixels times bands whose errors are looked at after training
 
 
 @dataclass(frozen=True)
@@ -96,8 +101,8 @@ def choose_sites(series: Series, steps: int, leads: int, seed: int) -> list[Tile
     """
     grid = series.cube.grid
     bytes_px = steps * len(series.bands) * (4 + 1 + 4 + 4 + 4 + 1 + 4 * leads)
-    whole_px = bytes_px + STREAM_BYTES_PX * len(series.bands)
-    if grid.shape[0] * grid.shape[1] * whole_px <= BUDGET_BYTES:
+    bytes_px += STREAM_BYTES_PX * len(series.bands)  # all sites are streamed side by side
+    if grid.shape[0] * grid.shape[1] * bytes_px <= BUDGET_BYTES:
         return [grid.whole]
     tiles = [_full_size(tile, grid.shape) for tile in grid.tiles(SITE_PX)]
     wanted = max(1, int(BUDGET_BYTES // (SITE_PX * SITE_PX * bytes_px)))
@@ -127,7 +132,8 @@ def fit_references(
     """The references' pooled numbers from steps before ``end``."""
     total: dict[str, dict[str, float]] = {}
     for tile in sites:
-        stream = TileStream(series, tile, names, lookback=1, expect_from=len(series.days))
+        never = len(series.days)
+        stream = TileStream(series, tile, names[0], names, lookback=1, expect_from=never)
         while stream.step < end - 1:
             stop.check()
             stream.advance()
@@ -135,92 +141,136 @@ def fit_references(
     return fitted_parameters(total, series.step_days)
 
 
-def reference_errors(
+@dataclass
+class Scored:
+    """Squared errors of forecasts on some steps, by name.
+
+    Attributes:
+        squares: name -> (lead, band) sums of mean squared errors a step, band units.
+        steps: (lead, band) steps that had anything to score.
+    """
+
+    squares: dict[str, NDArray[np.float64]]
+    steps: NDArray[np.float64]
+
+    def rmse(self, scale: Sequence[float]) -> dict[str, list[float]]:
+        """Root mean squared error per lead over all bands, each divided by its ``scale``."""
+        unit = np.square(np.asarray(scale))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return {
+                name: np.sqrt(np.nanmean(square / self.steps / unit, axis=1)).tolist()
+                for name, square in self.squares.items()
+            }
+
+
+def load_sites(
     series: Series,
-    sites: Sequence[Tile],
-    names: Sequence[str],
-    targets: range,
+    tiles: Sequence[Tile],
+    base: str,
+    split: Split,
     horizon: int,
     stop: Stop,
-) -> dict[str, NDArray[np.float64]]:
-    """Root mean squared error of each reference per lead, rolling origin.
-
-    Scored in model units, so that bands count alike, on pixels that every reference has.
+) -> tuple[list[Site], Tally, Scored]:
+    """Stream sites side by side up to the test block, learning from errors as time goes on.
 
     Args:
         series: with fitted parameters.
-        sites: rectangles to score.
-        names: the references.
-        targets: steps to forecast.
+        tiles: the rectangles.
+        base: name of the forecast to correct: a reference, or the mixture.
+        split: nothing of its test block is read.
         horizon: leads.
         stop: asked at every step.
     Returns:
-        (lead,) by name; NaN where a lead has nothing to score.
+        The sites; all errors before the test block; the members' on the validation block.
     """
-    squares = {name: np.zeros(horizon) for name in names}
-    counts = np.zeros(horizon)
-    for tile in sites:
-        stream = TileStream(series, tile, names, lookback=1, expect_from=len(series.days))
-        pending: dict[int, list[tuple[int, dict[str, Array]]]] = {}
-        while stream.step < targets.stop - 1:
-            stop.check()
-            values, valid = stream.advance()
-            for lead, forecasts in pending.pop(stream.step, []):
-                truth = series.normaliser.apply(values)
-                errors = {k: series.normaliser.apply(f) - truth for k, f in forecasts.items()}
-                known = valid & np.all([np.isfinite(e) for e in errors.values()], axis=0)
-                counts[lead] += known.sum()
-                for name, error in errors.items():
-                    squares[name][lead] += np.square(error[known], dtype=np.float64).sum()
-            wanted = range(
-                max(stream.step + 1, targets.start),
-                min(stream.step + horizon, targets.stop - 1) + 1,
-            )
-            if wanted:
-                days = [float(day) for day in series.days[stream.step + 1 : wanted.stop]]
-                forecasts = stream.forecasts(days)
-                for target in wanted:
-                    lead = target - stream.step - 1
-                    kept = {name: f[lead] for name, f in forecasts.items()}
-                    pending.setdefault(target, []).append((lead, kept))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return {name: np.sqrt(square / counts) for name, square in squares.items()}
-
-
-def load_site(
-    series: Series, tile: Tile, reference: str, end: int, horizon: int, stop: Stop
-) -> Site:
-    """Stream one site up to ``end`` and keep all that training needs.
-
-    Args:
-        series: with fitted parameters.
-        tile: the rectangle.
-        reference: name of the reference to correct.
-        end: first step that must not be kept (the test block's first).
-        horizon: leads.
-        stop: asked at every step.
-    """
-    shape = (end, len(series.bands), *tile.shape)
-    references = np.full((end, horizon, *shape[1:]), np.nan, dtype=np.float32)
-    values = np.empty(shape, dtype=np.float32)
-    target = np.empty(shape, dtype=np.float32)
-    age, residual = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32)
-    valid = np.empty(shape, dtype=bool)
-    stream = TileStream(series, tile, [reference], lookback=1)
+    end = split.test
+    tally = empty_tally(series, horizon)
+    learner = Learner(series, tally, 0)
+    streams = [
+        TileStream(series, tile, base, [MIXTURE], lookback=1, knowledge=learner.knowledge)
+        for tile in tiles
+    ]
+    arrays = [_Arrays(series, tile, end, horizon) for tile in tiles]
+    scored = Scored({}, np.zeros((horizon, len(series.bands))))
     for step in range(end):
-        stop.check()
-        raw, _ = stream.advance()
-        seen = stream.lookback[-1]
-        values[step], valid[step] = seen.values_BHW, seen.valid_BHW
-        age[step], residual[step] = seen.age_BHW, seen.residual_BHW
-        target[step] = series.normaliser.apply(raw)
-        days = [float(day) for day in series.days[step + 1 : min(step + 1 + horizon, end)]]
-        if days:
-            forecasts = stream.forecasts(days)[reference]
-            references[step, : len(days)] = series.normaliser.apply(forecasts)
-    days_all = [float(day) for day in series.days[:end]]
-    lookback = Lookback(values, valid, age, residual, days_all)
-    return Site(tile, lookback, references, target, valid)
+        for stream, array in zip(streams, arrays, strict=True):
+            stop.check()
+            raw, _ = stream.advance()
+            array.take(step, stream.lookback[-1], series.normaliser.apply(raw))
+            days = [float(day) for day in series.days[step + 1 : min(step + 1 + horizon, end)]]
+            if days:
+                made = _forecast(learner, stream, days, base)
+                array.references[step, : len(days)] = series.normaliser.apply(made)
+        _score(scored, learner, step, split)
+    learner.knowledge(end - 1)
+    return [array.site(series) for array in arrays], tally, scored
+
+
+def _forecast(learner: Learner, stream: TileStream, days: list[float], base: str) -> Array:
+    """The base forecast of a stream at its step; its members' errors are noted."""
+    simple = stream.simple(days)
+    mixed = []
+    for members in stream.members(days, simple):
+        observed, valid = stream.observed(stream.step + members.lead)
+        origin = (stream.tile.row0, stream.tile.col0)
+        learner.note(stream.step, members, members.sums(observed, valid, origin))
+        mixed.append(stream.mixed(members))
+    made = np.stack(mixed) if base == MIXTURE else simple[base]
+    stream.expect(days, made)
+    return made
+
+
+def _score(scored: Scored, learner: Learner, init: int, split: Split) -> None:
+    """Score what was forecast at a step for the validation block."""
+    names = learner.tally.members
+    for step in split.validation_steps:
+        known = learner.knowledge(init)
+        for (lead, band), sums in learner.noted(step):
+            if step - init != lead + 1 or not sums.pixels:
+                continue
+            weights = known.weights[lead, band]
+            mean = sums.errors / sums.pixels
+            squares = dict(zip(names, np.diag(mean), strict=True))
+            squares[MIXTURE] = float(weights @ mean @ weights)
+            for name, square in squares.items():
+                zeros = np.zeros_like(scored.steps)
+                scored.squares.setdefault(name, zeros)[lead, band] += square
+            scored.steps[lead, band] += 1
+
+
+class _Arrays:
+    """A site while its steps come in."""
+
+    def __init__(self, series: Series, tile: Tile, steps: int, horizon: int) -> None:
+        shape = (steps, len(series.bands), *tile.shape)
+        self.tile = tile
+        self.references = np.full((steps, horizon, *shape[1:]), np.nan, dtype=np.float32)
+        self.values, self.target, self.age, self.residual = (
+            np.empty(shape, dtype=np.float32) for _ in range(4)
+        )
+        self.valid = np.empty(shape, dtype=bool)
+
+    def take(self, step: int, seen: Step, target: Array) -> None:
+        self.values[step], self.valid[step] = seen.values_BHW, seen.valid_BHW
+        self.age[step], self.residual[step] = seen.age_BHW, seen.residual_BHW
+        self.target[step] = target
+
+    def site(self, series: Series) -> Site:
+        days = [float(day) for day in series.days[: len(self.values)]]
+        lookback = Lookback(self.values, self.valid, self.age, self.residual, days)
+        return Site(self.tile, lookback, self.references, self.target, self.valid)
+
+
+def choose_watched(tiles: Sequence[Tile], bands: int) -> list[Tile]:
+    """The sites whose errors go on being looked at after training."""
+    kept: list[Tile] = []
+    pixels = 0
+    for tile in tiles:
+        pixels += tile.shape[0] * tile.shape[1] * bands
+        if kept and pixels > WATCHED_PX:
+            break
+        kept.append(tile)
+    return kept
 
 
 def residual_scale(sites: Sequence[Site], end: int) -> Array:

@@ -1,4 +1,4 @@
-"""The verb: choose a reference, train its correction, calibrate, save."""
+"""The verb: weigh the references, train a correction to their mixture, calibrate, save."""
 
 from __future__ import annotations
 
@@ -19,23 +19,25 @@ import torch
 from geoforecast import __version__
 from geoforecast.errors import InputError, RunError, SeriesTooShortError
 from geoforecast.forecast.engine import pick_device, without_denormals
+from geoforecast.forecast.mixing import known_at, member_references
 from geoforecast.forecast.series import Series, conditions, make_series, pick_bands
-from geoforecast.models import ModelConfig, build_model
+from geoforecast.models import Correction, ModelConfig, build_model
 from geoforecast.models.checkpoint import META, Checkpoint, load_checkpoint, save_checkpoint
 from geoforecast.project import Project, recorded, write_json
 from geoforecast.raster.cube import Cube, open_cube
-from geoforecast.raster.grid import Tile
-from geoforecast.references import find_reference, reference_classes
+from geoforecast.references import find_reference
+from geoforecast.references.mixture import MIXTURE
 from geoforecast.samples.features import channel_count
 from geoforecast.samples.split import Split
 from geoforecast.settings import TrainSettings
 from geoforecast.train.cache import (
     choose_sites,
+    choose_watched,
     fit_references,
-    load_site,
-    reference_errors,
+    load_sites,
     residual_scale,
 )
+from geoforecast.train.calibrate import Calibration
 from geoforecast.train.loop import LAST, Loop, Outcome
 from geoforecast.train.stop import Stop
 from geoforecast.train.windows import Windows
@@ -46,6 +48,8 @@ log = logging.getLogger(__name__)
 IDENTITY = "settings.json"
 DEFAULT_LOOKBACK = 6
 DEFAULT_HORIZON = 3
+NO_MODEL = "none"
+SMALLEST_WEIGHT = 0.005  # that is worth telling
 # Settings that do not change the result, so that a run may go on with others.
 FREE_SETTINGS = {"time_limit", "device", "overwrite"}
 
@@ -57,8 +61,10 @@ class TrainResult:
     Attributes:
         run: its name.
         folder: its directory.
-        reference: the reference that it corrects.
-        reference_rmse: validation error of every reference per lead, model units.
+        reference: the forecast that it corrects: the mixture, or a reference.
+        reference_rmse: validation error of every member and of the mixture per lead, in
+            standard deviations of the band.
+        weights: the mixture's weight of each member that has one, per lead, mean over bands.
         blend: weight of the correction per lead.
         skill: validation skill over the reference, mean over leads.
         epoch: the epoch kept.
@@ -69,6 +75,7 @@ class TrainResult:
     folder: Path
     reference: str
     reference_rmse: dict[str, list[float]]
+    weights: dict[str, list[float]]
     blend: tuple[float, ...]
     skill: float
     epoch: int
@@ -76,18 +83,26 @@ class TrainResult:
 
     def describe(self) -> str:
         """The result as a terminal shows it."""
-        lines = [f"Run '{self.run}' corrects {self.reference}, the best on the validation block:"]
-        for name, errors in self.reference_rmse.items():
-            values = "  ".join("       –" if v != v else f"{v:8.4f}" for v in errors)
-            lines.append(f"  {name:<16} {values}")
+        leads = len(self.blend)
+        wide = max(map(len, self.reference_rmse), default=0) + 2
+        head = "".join(f"{f'lead {lead}':>10}" for lead in range(1, leads + 1))
+        lines = [f"Run '{self.run}'. Error on the validation block, in standard deviations:"]
+        lines += [f"  {'':{wide}}{head}{'weight':>10}"]
+        for name, errors in sorted(self.reference_rmse.items(), key=lambda one: _order(one[1])):
+            values = "".join("         –" if v != v else f"{v:10.4f}" for v in errors)
+            weight = self.weights.get(name, [0.0])[0]
+            share = f"{weight:10.2f}" if weight >= SMALLEST_WEIGHT else ""
+            lines.append(f"  {name:{wide}}{values}{share}")
         if any(self.blend):
             weights = ", ".join(f"{weight:.2f}" for weight in self.blend)
             lines.append(
                 f"Epoch {self.epoch} is kept: {100 * self.skill:.1f} % less error than "
                 f"{self.reference}; the correction is weighted {weights} by lead."
             )
+        elif self.epochs or self.skill:
+            lines.append(f"No correction helped: the forecast is the {self.reference} itself.")
         else:
-            lines.append(f"No correction helped: the forecast is {self.reference} itself.")
+            lines.append(f"The forecast is the {self.reference} itself.")
         return "\n".join(lines)
 
 
@@ -148,32 +163,6 @@ def resolve_steps(settings: TrainSettings, split: Split) -> tuple[int, int]:
     return lookback, horizon
 
 
-def choose_reference(
-    plan: Plan, series: Series, sites: list[Tile], stop: Stop
-) -> tuple[str, dict[str, list[float]]]:
-    """The reference with the least error on the validation block, mean over leads.
-
-    Args:
-        plan: the training.
-        series: with fitted parameters.
-        sites: rectangles to score on.
-        stop: asked at every step.
-    Returns:
-        Its name, or the one that was asked for, and every reference's error per lead.
-    """
-    names = list(reference_classes(series.step_days))
-    targets = plan.split.validation_steps
-    errors = reference_errors(series, sites, names, targets, plan.horizon, stop)
-    table = {name: error.tolist() for name, error in errors.items()}
-    if plan.settings.reference != "auto":
-        return plan.settings.reference, table
-    finite = {name: float(np.nanmean(e)) for name, e in errors.items() if np.isfinite(e).any()}
-    if not finite:
-        log.warning("no valid pixel in the validation block: taking persistence unproven")
-        return "persistence", table
-    return min(finite, key=lambda name: finite[name]), table
-
-
 def _train(plan: Plan, stop: Stop) -> tuple[Checkpoint, Outcome]:
     settings, split, bare = plan.settings, plan.split, plan.series
     config = ModelConfig(
@@ -188,29 +177,36 @@ def _train(plan: Plan, stop: Stop) -> tuple[Checkpoint, Outcome]:
     # Model and reference come first: a wrong setting shows before any long work.
     torch.manual_seed(settings.seed)
     model = build_model(config).to(plan.device)
+    base = MIXTURE
     if settings.reference != "auto":
-        find_reference(settings.reference, bare.step_days)
-    sites = choose_sites(bare, split.test, plan.horizon, settings.seed)
-    names = list(reference_classes(bare.step_days))
-    series = bare.with_parameters(fit_references(bare, sites, names, split.validation, stop))
-    reference, errors = choose_reference(plan, series, sites, stop)
-    log.info("reference: %s (validation error %s)", reference, _error_text(errors, reference))
-    loaded = [load_site(series, s, reference, split.test, plan.horizon, stop) for s in sites]
-    scale = residual_scale(loaded, split.validation)
-    windows = Windows(loaded, split, plan.lookback, plan.horizon, series.step_days, scale)
-    loop = Loop(model, windows, settings, plan.folder, plan.identity, plan.device)
-    with without_denormals():
-        outcome = loop.run(stop)
+        base = settings.reference
+        if base != MIXTURE:
+            find_reference(base, bare.step_days)
+    tiles = choose_sites(bare, split.test, plan.horizon, settings.seed)
+    names = member_references(bare)
+    series = bare.with_parameters(fit_references(bare, tiles, names, split.validation, stop))
+    sites, tally, scored = load_sites(series, tiles, base, split, plan.horizon, stop)
+    errors = scored.rmse([band.std if band.std > 0 else 1.0 for band in series.statistics])
+    log.info("validation error: %s", _error_text(errors, base))
+    scale = residual_scale(sites, split.validation)
+    windows = Windows(sites, split, plan.lookback, plan.horizon, series.step_days, scale)
+    outcome = _corrected(plan, model, windows, stop)
     result = outcome.calibration
-    _say_outcome(outcome, reference)
+    _say_outcome(outcome, base, settings.model)
     cube = series.cube
+    known = known_at(series, tally, split.test - 1)
     checkpoint = Checkpoint(
         config=config,
         bands=series.bands,
         lookback=plan.lookback,
         horizon=plan.horizon,
         step_days=series.step_days,
-        reference=reference,
+        reference=base,
+        members=tuple(names),
+        watched=tuple(
+            (t.row0, t.row1, t.col0, t.col1) for t in choose_watched(tiles, len(series.bands))
+        ),
+        known_until=str(cube.times[split.test - 1]),
         parameters={name: dict(numbers) for name, numbers in series.parameters.items()},
         residual_scale=tuple(tuple(float(v) for v in row) for row in scale),
         blend=tuple(float(weight) for weight in result.blend),
@@ -220,9 +216,27 @@ def _train(plan: Plan, stop: Stop) -> tuple[Checkpoint, Outcome]:
         conditions=conditions(cube, series.bands),
         seed=settings.seed,
         epoch=outcome.epoch,
-        scores={"validation_skill": result.skill, "reference_rmse": errors},
+        scores={
+            "validation_skill": result.skill,
+            "reference_rmse": errors,
+            "weights": {
+                name: known.weights[:, :, slot].mean(axis=1).tolist()
+                for slot, name in enumerate(known.members)
+            },
+        },
+        errors=tally.arrays(),
     )
     return checkpoint, outcome
+
+
+def _corrected(plan: Plan, model: Correction, windows: Windows, stop: Stop) -> Outcome:
+    """The trained correction; one of nothing if no architecture is wanted."""
+    if plan.settings.model == NO_MODEL:
+        zero = np.zeros(plan.horizon)
+        return Outcome({}, 0, Calibration(zero, zero, zero, 0.0), 0)
+    loop = Loop(model, windows, plan.settings, plan.folder, plan.identity, plan.device)
+    with without_denormals():
+        return loop.run(stop)
 
 
 def _check_cube(cube: Cube) -> None:
@@ -310,6 +324,7 @@ def _result(run: str, folder: Path, epochs: int) -> TrainResult:
             name: [math.nan if value is None else value for value in errors]
             for name, errors in checkpoint.scores["reference_rmse"].items()
         },
+        weights=checkpoint.scores["weights"],
         blend=checkpoint.blend,
         skill=float(checkpoint.scores["validation_skill"]),
         epoch=checkpoint.epoch,
@@ -317,23 +332,29 @@ def _result(run: str, folder: Path, epochs: int) -> TrainResult:
     )
 
 
-def _error_text(errors: dict[str, list[float]], chosen: str) -> str:
-    order = [chosen, *(name for name in errors if name != chosen)]
-    means = {name: [v for v in errors[name] if v == v] for name in order}
-    return ", ".join(f"{name} {np.mean(v):.3f}" if v else f"{name} –" for name, v in means.items())
+def _order(errors: list[float]) -> float:
+    known = [value for value in errors if value == value]
+    return float(np.mean(known)) if known else math.inf
 
 
-def _say_outcome(outcome: Outcome, reference: str) -> None:
+def _error_text(errors: dict[str, list[float]], base: str) -> str:
+    ranked = sorted(errors, key=lambda name: (name != base, _order(errors[name])))
+    return ", ".join(f"{name} {_order(errors[name]):.3f}" for name in ranked[:4])
+
+
+def _say_outcome(outcome: Outcome, base: str, model: str) -> None:
     blend = outcome.calibration.blend
+    if model == NO_MODEL:
+        return
     if not any(blend):
         log.warning(
-            "no correction helped on the validation block: the forecast is %s itself", reference
+            "no correction helped on the validation block: the forecast is the %s itself", base
         )
         return
     log.info(
-        "kept epoch %d: %.1f %% below %s on validation, correction weighted %s",
+        "kept epoch %d: %.1f %% below the %s on validation, correction weighted %s",
         outcome.epoch,
         100 * outcome.calibration.skill,
-        reference,
+        base,
         "/".join(f"{weight:.2f}" for weight in blend),
     )

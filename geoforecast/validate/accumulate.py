@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from geoforecast.forecast.engine import FORECAST, Engine, Hindcast
+from geoforecast.forecast.engine import FORECAST, OURS, Engine, Hindcast
 from geoforecast.raster.grid import Tile
 from geoforecast.samples.normaliser import BandStatistics
 from geoforecast.validate.metrics import SUMS, Pooled, frame_sums
@@ -116,10 +116,10 @@ class Scores:
 
 
 def map_reference(engine: Engine, methods: Sequence[str]) -> str:
-    """The reference that skill maps are against: the run's own, or the first one scored."""
-    others = [method for method in methods if method != FORECAST]
-    if engine.reference in others:
-        return engine.reference
+    """The reference that skill maps are against: the best on validation, or one scored."""
+    others = [method for method in methods if method not in OURS]
+    if engine.yardstick in others:
+        return engine.yardstick
     return others[0] if others else ""
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from geoforecast.figures.words import four_digits, shown_unit, time_label
-from geoforecast.forecast.engine import FORECAST, Engine
+from geoforecast.forecast.engine import FORECAST, OURS, Engine
 from geoforecast.validate.accumulate import Scores
 from geoforecast.validate.metrics import evaluate, metric_names, skill
 
@@ -131,7 +131,7 @@ def best_reference(errors: dict[str, float]) -> str:
     known = {
         method: value
         for method, value in errors.items()
-        if method != FORECAST and not math.isnan(value)
+        if method not in OURS and not math.isnan(value)
     }
     return min(known, key=lambda method: known[method]) if known else ""
 

@@ -1,0 +1,152 @@
+"""The mixture in one tile: what its members forecast, and what becomes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoforecast.forecast.series import Series
+from geoforecast.references import Setting, reference_classes
+from geoforecast.references.autoregression import RULES, Features, feature_names
+from geoforecast.references.mixture import Knowledge, Sums, Tally, prior_weights
+from geoforecast.references.motion import Motion
+from geoforecast.samples.features import Array
+
+ADVECTION, PERSISTENCE = "advection", "persistence"
+# Pixels of a tile whose errors are summed, on a lattice of the raster: neighbours err alike.
+SAMPLED_PX = 60_000
+
+
+@dataclass(frozen=True)
+class Members:
+    """Everything that is mixed at one lead.
+
+    Attributes:
+        lead: steps ahead, 1 or more.
+        stack: (member, band, y, x) band units, within limits; NaN where nothing is known.
+        features: (feature, band, y, x) of the autoregression.
+        base: (band, y, x) what it corrects.
+    """
+
+    lead: int
+    stack: Array
+    features: Array
+    base: Array
+
+    def sums(
+        self, observed: Array, valid: NDArray[np.bool_], origin: tuple[int, int]
+    ) -> list[Sums]:
+        """Sums of products of each band's errors.
+
+        Args:
+            observed, valid: (band, y, x) what came.
+            origin: row and column of the tile in the raster.
+        """
+        stride = 1
+        while observed[0].size > SAMPLED_PX * stride * stride:
+            stride += 1
+        rows, cols = (slice(-start % stride, None, stride) for start in origin)
+        result = []
+        for band in range(len(observed)):
+            stack = self.stack[:, band, rows, cols]
+            seen = observed[band, rows, cols]
+            known = valid[band, rows, cols] & np.isfinite(stack).all(axis=0) & np.isfinite(seen)
+            truth = seen[known]
+            features = self.features[:, band, rows, cols][:, known]
+            rest = truth - self.base[band, rows, cols][known]
+            result.append(Sums.of(stack[:, known] - truth, features, rest))
+        return result
+
+
+class Mixer:
+    """Mixes the references of one tile.
+
+    Args:
+        series: with fitted parameters.
+        setting: the tile's, whose states the features share.
+    """
+
+    def __init__(self, series: Series, setting: Setting) -> None:
+        self.series = series
+        self.names = member_references(series)
+        self._features = Features(setting, self.names, is_moving(series))
+        self._bases = [_base(series, band) for band in range(len(series.bands))]
+
+    def members(
+        self,
+        forecasts: Mapping[str, Array],
+        days: Sequence[float],
+        motion: Motion | None,
+        knowledge: Knowledge,
+    ) -> Iterator[Members]:
+        """The members' forecasts, lead by lead.
+
+        Args:
+            forecasts: (lead, band, y, x) of every reference.
+            days: valid times, one a lead.
+            motion: the motion field, if fields move.
+            knowledge: as of the init step; leads beyond its own take the last one's.
+        """
+        count = len(self.names)
+        for index, day in enumerate(days):
+            at_lead = {name: forecasts[name][index] for name in self.names}
+            base = np.stack([at_lead[name][band] for band, name in enumerate(self._bases)])
+            features = self._features.at(index + 1, day, at_lead, base, motion)
+            stack = np.empty((count + len(RULES), *base.shape), dtype=np.float32)
+            for slot, name in enumerate(self.names):
+                stack[slot] = at_lead[name]
+            lead = min(index, knowledge.weights.shape[0] - 1)
+            for rule in range(len(RULES)):
+                stack[count + rule] = base
+                for band in range(len(base)):
+                    coefficients = knowledge.coefficients[rule, lead, band].astype(np.float32)
+                    # One by one in a fixed order: the same bits for any tile.
+                    for coefficient, feature in zip(coefficients, features, strict=True):
+                        if coefficient != 0:
+                            stack[count + rule, band] += coefficient * feature[band]
+            low, high = self.series.limits
+            yield Members(index + 1, np.clip(stack, low, high, out=stack), features, base)
+
+    def mixed(self, members: Members, knowledge: Knowledge) -> Array:
+        """(band, y, x) weighted mean of the members."""
+        lead = min(members.lead, knowledge.weights.shape[0]) - 1
+        result = np.zeros(members.base.shape, dtype=np.float32)
+        for band in range(len(result)):
+            for slot, weight in enumerate(knowledge.weights[lead, band].astype(np.float32)):
+                if weight > 0:
+                    result[band] += weight * members.stack[slot, band]
+        return result
+
+
+def is_moving(series: Series) -> bool:
+    """Whether the series is one of fields that move."""
+    return ADVECTION in reference_classes(series.step_days)
+
+
+def member_references(series: Series) -> tuple[str, ...]:
+    """The references that are mixed: all that apply."""
+    return tuple(reference_classes(series.step_days))
+
+
+def empty_tally(series: Series, leads: int) -> Tally:
+    """A tally of the series that knows nothing yet."""
+    names = member_references(series)
+    features = len(feature_names(names, is_moving(series)))
+    return Tally.empty(names, leads, len(series.bands), features)
+
+
+def known_at(series: Series, tally: Tally, step: int) -> Knowledge:
+    """What a tally of all errors up to a step says."""
+    spanned = bool(series.days[step] - series.days[0] >= series.period_days)
+    classes = reference_classes(series.step_days)
+    priors = [prior_weights(classes, moving=zero, spanned=spanned) for zero in series.zero_based]
+    early = () if spanned else [name for name, cls in classes.items() if cls.needs_cycle]
+    return tally.knowledge(priors, without=early)
+
+
+def _base(series: Series, band: int) -> str:
+    moving = series.zero_based[band] and is_moving(series)
+    return ADVECTION if moving else PERSISTENCE

@@ -1,0 +1,244 @@
+"""Mixture: all references and the autoregression, weighted by the errors they made before.
+
+The weights are non-negative, sum to 1 and minimise the error that the mixture would have
+made at earlier steps, recent ones counting more. They are drawn to a prior that matters while
+few errors are known. Only sums of products of errors are kept, so memory depends neither on
+the number of steps nor on that of pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from geoforecast.references.autoregression import RULES, rule_names, solved
+
+MIXTURE = "mixture"
+HALF_LIFE = 0.15  # of an error's weight, in shares of the record
+LEAST_HALF_LIFE = 3.0  # steps
+WORST = 2.0  # times the least error: members beyond are left out
+# Strength of the prior at PRIOR_STEPS steps' worth of errors; it fades with their square.
+PRIOR, PRIOR_STEPS = 3.0, 8.0
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What a forecast needs to know of all errors made before it.
+
+    Attributes:
+        members: names of what is mixed: references, then rules.
+        weights: (lead, band, member), sum 1 over members.
+        coefficients: (rule, lead, band, feature) of the autoregression.
+    """
+
+    members: tuple[str, ...]
+    weights: Floats
+    coefficients: Floats
+
+
+@dataclass
+class Tally:
+    """Sums of all errors up to a step, from which weights and coefficients follow.
+
+    Attributes:
+        references: names of the references.
+        errors: (lead, band, member, member) weighted sums of mean products of errors.
+        seen: (2, lead, band) sums of the weights and of their squares.
+        grams: (memory, lead, band, feature, feature), see autoregression.solved.
+        products: (memory, lead, band, feature).
+        counts: (memory, lead, band) weighted number of steps.
+    """
+
+    references: tuple[str, ...]
+    errors: Floats
+    seen: Floats
+    grams: Floats
+    products: Floats
+    counts: Floats
+
+    @classmethod
+    def empty(cls, references: Sequence[str], leads: int, bands: int, features: int) -> Tally:
+        """One that knows nothing."""
+        members, memories = len(references) + len(RULES), len(_memories())
+        return cls(
+            references=tuple(references),
+            errors=np.zeros((leads, bands, members, members)),
+            seen=np.zeros((2, leads, bands)),
+            grams=np.zeros((memories, leads, bands, features, features)),
+            products=np.zeros((memories, leads, bands, features)),
+            counts=np.zeros((memories, leads, bands)),
+        )
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        return (*self.references, *rule_names())
+
+    def add(self, lead: int, band: int, steps: int, sums: Sums) -> None:
+        """Take in the errors of one step's forecasts.
+
+        Args:
+            lead, band: indices.
+            steps: of the series so far, which half-lives are shares of.
+            sums: of all pixels of that step.
+        """
+        if sums.pixels == 0:
+            return
+        kept = _kept(HALF_LIFE, steps)
+        self.errors[lead, band] = kept * self.errors[lead, band] + sums.errors / sums.pixels
+        self.seen[0, lead, band] = kept * self.seen[0, lead, band] + 1
+        self.seen[1, lead, band] = kept * kept * self.seen[1, lead, band] + 1
+        for slot, memory in enumerate(_memories()):
+            kept = _kept(memory, steps) if memory else 1.0
+            for store, new in (
+                (self.grams, sums.gram / sums.pixels),
+                (self.products, sums.products / sums.pixels),
+                (self.counts, 1.0),
+            ):
+                store[slot, lead, band] = kept * store[slot, lead, band] + new
+
+    def knowledge(
+        self, priors: Sequence[Mapping[str, float]], without: Collection[str] = ()
+    ) -> Knowledge:
+        """Weights and coefficients as of now.
+
+        Args:
+            priors: for each band, the weights of members before any error is known.
+            without: members that get no weight.
+        """
+        allowed = np.array([name not in without for name in self.members])
+        leads, bands, features = self.products.shape[1:]
+        weights = np.empty((leads, bands, len(self.members)))
+        coefficients = np.empty((len(RULES), leads, bands, features))
+        for lead in range(leads):
+            for band in range(bands):
+                prior = np.array([priors[band].get(name, 0.0) for name in self.members])
+                seen, squares = (float(one) for one in self.seen[:, lead, band])
+                errors = self.errors[lead, band][np.ix_(allowed, allowed)]
+                weights[lead, band] = 0
+                weights[lead, band, allowed] = solved_weights(errors, seen, squares, prior[allowed])
+                for number, (ridge, memory) in enumerate(RULES):
+                    at = (_memories().index(memory), lead, band)
+                    coefficients[number, lead, band] = solved(
+                        self.grams[at], self.products[at], self.counts[at], ridge
+                    )
+        return Knowledge(self.members, weights, coefficients)
+
+    def arrays(self) -> dict[str, Floats]:
+        """All sums by name, for a file."""
+        names = ("errors", "seen", "grams", "products", "counts")
+        return {name: getattr(self, name) for name in names}
+
+    def copy(self) -> Tally:
+        """One of its own."""
+        return Tally(self.references, **{name: sums.copy() for name, sums in self.arrays().items()})
+
+
+@dataclass
+class Sums:
+    """Sums over pixels of one step's forecasts at one lead of one band.
+
+    Attributes:
+        errors: (member, member) of products of errors.
+        gram: (feature, feature) of products of features.
+        products: (feature,) of features and what is left to explain.
+        pixels: how many.
+    """
+
+    errors: Floats
+    gram: Floats
+    products: Floats
+    pixels: int
+
+    @classmethod
+    def of(
+        cls,
+        errors: NDArray[np.float32],
+        features: NDArray[np.float32],
+        rest: NDArray[np.float32],
+    ) -> Sums:
+        """Sums of pixels.
+
+        Args:
+            errors: (member, pixel).
+            features: (feature, pixel).
+            rest: (pixel,) observed minus the base forecast.
+        """
+        e, x = errors.astype(np.float64), features.astype(np.float64)
+        return cls(e @ e.T, x @ x.T, x @ rest.astype(np.float64), errors.shape[1])
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(
+            self.errors + other.errors,
+            self.gram + other.gram,
+            self.products + other.products,
+            self.pixels + other.pixels,
+        )
+
+
+def prior_weights(references: Collection[str], *, moving: bool, spanned: bool) -> dict[str, float]:
+    """Weights before any error is known.
+
+    Args:
+        references: that there are.
+        moving: the band holds fields that move over a zero, as rain does.
+        spanned: the record spans a cycle.
+    """
+    if moving and "advection" in references:
+        return {"advection": 0.8, "persistence": 0.2}
+    if spanned:
+        return {"kriging": 0.5, "anomaly_kriging": 0.5}
+    return {"kriging": 1.0}
+
+
+def solved_weights(errors: Floats, seen: float, seen_squares: float, prior: Floats) -> Floats:
+    """Weights of members that are not negative, sum to 1 and err least.
+
+    The diagonal is inflated by one step's worth of errors over those that are known, since
+    the members' differences are known no better; members with WORST times the least error
+    are left out.
+
+    Args:
+        errors: (member, member) weighted sum of mean products of errors.
+        seen, seen_squares: sums of the weights and of their squares.
+        prior: (member,) weights before any error is known.
+    Source:
+        Bates & Granger (1969), The combination of forecasts; Breiman (1996), Stacked
+        regressions, for the constraint.
+    """
+    if seen == 0:
+        return prior
+    steps = seen * seen / seen_squares
+    mean = errors / seen
+    squares = np.diag(mean)
+    least = squares.min()
+    if not least > 0:  # some member never erred: nothing to weigh
+        exact: Floats = (squares <= 0).astype(np.float64)
+        exact /= exact.sum()
+        return exact
+    kept = np.flatnonzero((squares < WORST**2 * least) | (prior > 0))
+    inflated = mean[np.ix_(kept, kept)] + np.diag(squares[kept]) / steps
+    pull = PRIOR * PRIOR_STEPS / steps**2 * np.minimum(squares[kept], WORST**2 * least)
+    values, vectors = np.linalg.eigh(inflated)
+    root = (vectors * np.sqrt(np.maximum(values, 0.0))).T
+    much = 1e3 * np.sqrt(squares[kept].sum())  # how much a sum other than 1 costs
+    left = np.vstack([root, np.diag(np.sqrt(pull)), np.full((1, len(kept)), much)])
+    right = np.concatenate([np.zeros(len(kept)), np.sqrt(pull) * prior[kept], [much]])
+    found, _ = nnls(left, right)
+    result = np.zeros(len(prior))
+    result[kept] = found / found.sum()
+    return result
+
+
+def _memories() -> tuple[float, ...]:
+    return tuple(dict.fromkeys(memory for _, memory in RULES))
+
+
+def _kept(share: float, steps: int) -> float:
+    """What one more step leaves of older ones' weight."""
+    return float(0.5 ** (1 / max(LEAST_HALF_LIFE, share * steps)))
