@@ -121,4 +121,5 @@ def note_errors(learner: Learner, stream: TileStream, leads: int, first: int, en
         if init + members.lead >= first:
             observed, valid = stream.observed(init + members.lead)
             origin = (stream.tile.row0, stream.tile.col0)
-            learner.note(init, members, members.sums(observed, valid, origin))
+            sums = members.sums(observed, valid, origin, learner.knowledge(init))
+            learner.note(init, members, sums)

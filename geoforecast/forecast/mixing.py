@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoforecast.forecast.series import Series
-from geoforecast.references import Setting, reference_classes
+from geoforecast.references import Setting, reference_classes, spread
 from geoforecast.references.autoregression import RULES, Features, feature_names
 from geoforecast.references.mixture import Knowledge, Sums, Tally, prior_weights
 from geoforecast.references.motion import Motion
@@ -37,13 +37,18 @@ class Members:
     base: Array
 
     def sums(
-        self, observed: Array, valid: NDArray[np.bool_], origin: tuple[int, int]
+        self,
+        observed: Array,
+        valid: NDArray[np.bool_],
+        origin: tuple[int, int],
+        knowledge: Knowledge,
     ) -> list[Sums]:
-        """Sums of products of each band's errors.
+        """Sums of products of each band's errors, and how far off their mixture was.
 
         Args:
             observed, valid: (band, y, x) what came.
             origin: row and column of the tile in the raster.
+            knowledge: as of the init step.
         """
         stride = 1
         while observed[0].size > SAMPLED_PX * stride * stride:
@@ -57,7 +62,14 @@ class Members:
             truth = seen[known]
             features = self.features[:, band, rows, cols][:, known]
             rest = truth - self.base[band, rows, cols][known]
-            result.append(Sums.of(stack[:, known] - truth, features, rest))
+            errors = stack[:, known] - truth
+            typical = float(knowledge.typical[self.lead - 1, band])
+            scores = None
+            if typical > 0:
+                weights = knowledge.weights[self.lead - 1, band].astype(np.float32)
+                mean, disagreement = _weighed(errors, weights)
+                scores = spread.counted(-mean, *spread.unit_of(disagreement, typical))
+            result.append(Sums.of(errors, features, rest, scores))
         return result
 
 
@@ -110,15 +122,29 @@ class Mixer:
             low, high = self.series.limits
             yield Members(index + 1, np.clip(stack, low, high, out=stack), features, base)
 
-    def mixed(self, members: Members, knowledge: Knowledge) -> Array:
-        """(band, y, x) weighted mean of the members."""
+    def mixed(self, members: Members, knowledge: Knowledge) -> tuple[Array, Array]:
+        """The mixture, and how much its members disagree.
+
+        Returns:
+            (band, y, x) weighted mean of the members; their standard deviation about it.
+        """
         lead = min(members.lead, knowledge.weights.shape[0]) - 1
-        result = np.zeros(members.base.shape, dtype=np.float32)
-        for band in range(len(result)):
-            for slot, weight in enumerate(knowledge.weights[lead, band].astype(np.float32)):
-                if weight > 0:
-                    result[band] += weight * members.stack[slot, band]
-        return result
+        mean, deviation = np.empty_like(members.base), np.empty_like(members.base)
+        for band in range(len(mean)):
+            weights = knowledge.weights[lead, band].astype(np.float32)
+            mean[band], deviation[band] = _weighed(members.stack[:, band], weights)
+        return mean, deviation
+
+
+def _weighed(stack: Array, weights: NDArray[np.float32]) -> tuple[Array, Array]:
+    """Weighted mean and standard deviation over the first axis, one member after the other."""
+    mean, square = np.zeros(stack.shape[1:], np.float32), np.zeros(stack.shape[1:], np.float32)
+    used = np.flatnonzero(weights > 0)
+    for slot in used:
+        mean += weights[slot] * stack[slot]
+    for slot in used:
+        square += weights[slot] * np.square(stack[slot] - mean)
+    return mean, np.sqrt(square)
 
 
 def is_moving(series: Series) -> bool:

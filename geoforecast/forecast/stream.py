@@ -46,6 +46,11 @@ class TileStream:
         expect_from: first step whose residual will be asked for. Earlier ones stay 0 and
             cost nothing, so every stream that must agree uses init - lookback + 1 or less.
         knowledge: what mixtures are made with, by init step; needed if they are.
+
+    Attributes:
+        step: the last one taken in; -1 before the first.
+        disagreement: (lead, band, y, x) of the members of the last mixture that forecasts()
+            made; None before.
     """
 
     def __init__(
@@ -72,6 +77,7 @@ class TileStream:
         self.lookback: deque[Step] = deque(maxlen=lookback)
         self._expect_from = expect_from
         self._expected: Array | None = None
+        self.disagreement: Array | None = None
         self._last = np.full(shape, np.nan, dtype=np.float32)
         self._age = np.zeros(shape, dtype=np.float32)
         self._blocks: dict[int, tuple[Array, NDArray[np.bool_]]] = {}
@@ -122,7 +128,8 @@ class TileStream:
         result = {name: simple[name] for name in names if name != MIXTURE}
         if MIXTURE in names:
             mixed = [self.mixed(members) for members in self.members(days, simple)]
-            result[MIXTURE] = np.stack(mixed)
+            result[MIXTURE] = np.stack([mean for mean, _ in mixed])
+            self.disagreement = np.stack([deviation for _, deviation in mixed])
         self._expect(days, result)
         return result
 
@@ -151,10 +158,11 @@ class TileStream:
         simple = simple or self.simple(days)
         return self._mixer.members(simple, days, self._motion(), self._known())
 
-    def mixed(self, members: Members) -> Array:
-        """(band, y, x) the mixture of the members of one lead."""
+    def mixed(self, members: Members) -> tuple[Array, Array]:
+        """(band, y, x) the mixture of the members of one lead, and their disagreement."""
         assert self._mixer is not None
-        return np.maximum(self._mixer.mixed(members, self._known()), self.series.floor)
+        mean, deviation = self._mixer.mixed(members, self._known())
+        return np.maximum(mean, self.series.floor), deviation
 
     def expect(self, days: Sequence[float], forecast: Array) -> None:
         """Let a forecast of the base, made just now, be what the next step is compared with."""

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from geoforecast.references import spread
 from geoforecast.references.autoregression import RULES, rule_names, solved
 
 MIXTURE = "mixture"
@@ -35,11 +36,17 @@ class Knowledge:
         members: names of what is mixed: references, then rules.
         weights: (lead, band, member), sum 1 over members.
         coefficients: (rule, lead, band, feature) of the autoregression.
+        typical: (lead, band) root mean squared error of the mixture, band units; 0 if unknown.
+        scores: (lead, band, class, bin) see references.spread.counted; weighted shares.
+        scored: (lead, band) how many steps those are worth.
     """
 
     members: tuple[str, ...]
     weights: Floats
     coefficients: Floats
+    typical: Floats
+    scores: Floats
+    scored: Floats
 
 
 @dataclass
@@ -53,6 +60,9 @@ class Tally:
         grams: (memory, lead, band, feature, feature), see autoregression.solved.
         products: (memory, lead, band, feature).
         counts: (memory, lead, band) weighted number of steps.
+        scores: (lead, band, class, bin) weighted shares of pixels by how far off the mixture
+            was, see references.spread.
+        scored: (2, lead, band) sums of those weights and of their squares.
     """
 
     references: tuple[str, ...]
@@ -61,6 +71,8 @@ class Tally:
     grams: Floats
     products: Floats
     counts: Floats
+    scores: Floats
+    scored: Floats
 
     @classmethod
     def empty(cls, references: Sequence[str], leads: int, bands: int, features: int) -> Tally:
@@ -73,6 +85,8 @@ class Tally:
             grams=np.zeros((memories, leads, bands, features, features)),
             products=np.zeros((memories, leads, bands, features)),
             counts=np.zeros((memories, leads, bands)),
+            scores=np.zeros((leads, bands, spread.CLASSES, spread.BINS)),
+            scored=np.zeros((2, leads, bands)),
         )
 
     @property
@@ -101,6 +115,12 @@ class Tally:
                 (self.counts, 1.0),
             ):
                 store[slot, lead, band] = kept * store[slot, lead, band] + new
+        if sums.scores is not None:
+            kept = 0.5 ** (1 / spread.half_life(steps))
+            old = self.scores[lead, band]
+            self.scores[lead, band] = kept * old + sums.scores / sums.pixels
+            self.scored[0, lead, band] = kept * self.scored[0, lead, band] + 1
+            self.scored[1, lead, band] = kept * kept * self.scored[1, lead, band] + 1
 
     def knowledge(
         self, priors: Sequence[Mapping[str, float]], without: Collection[str] = ()
@@ -127,11 +147,21 @@ class Tally:
                     coefficients[number, lead, band] = solved(
                         self.grams[at], self.products[at], self.counts[at], ridge
                     )
-        return Knowledge(self.members, weights, coefficients)
+        mean = self.errors / np.maximum(self.seen[0], 1e-30)[..., None, None]
+        squares = np.einsum("lbk,lbkm,lbm->lb", weights, mean, weights)
+        steps = self.scored[0] ** 2 / np.maximum(self.scored[1], 1e-30)
+        return Knowledge(
+            members=self.members,
+            weights=weights,
+            coefficients=coefficients,
+            typical=np.sqrt(np.maximum(squares, 0.0)),
+            scores=self.scores.copy(),
+            scored=steps,
+        )
 
     def arrays(self) -> dict[str, Floats]:
         """All sums by name, for a file."""
-        names = ("errors", "seen", "grams", "products", "counts")
+        names = ("errors", "seen", "grams", "products", "counts", "scores", "scored")
         return {name: getattr(self, name) for name in names}
 
     def copy(self) -> Tally:
@@ -148,12 +178,14 @@ class Sums:
         gram: (feature, feature) of products of features.
         products: (feature,) of features and what is left to explain.
         pixels: how many.
+        scores: (class, bin) counts of how far off the mixture was; None if there was none.
     """
 
     errors: Floats
     gram: Floats
     products: Floats
     pixels: int
+    scores: Floats | None = None
 
     @classmethod
     def of(
@@ -161,6 +193,7 @@ class Sums:
         errors: NDArray[np.float32],
         features: NDArray[np.float32],
         rest: NDArray[np.float32],
+        scores: Floats | None = None,
     ) -> Sums:
         """Sums of pixels.
 
@@ -168,16 +201,21 @@ class Sums:
             errors: (member, pixel).
             features: (feature, pixel).
             rest: (pixel,) observed minus the base forecast.
+            scores: see the attribute.
         """
         e, x = errors.astype(np.float64), features.astype(np.float64)
-        return cls(e @ e.T, x @ x.T, x @ rest.astype(np.float64), errors.shape[1])
+        return cls(e @ e.T, x @ x.T, x @ rest.astype(np.float64), errors.shape[1], scores)
 
     def __add__(self, other: Sums) -> Sums:
+        scores = self.scores
+        if scores is not None and other.scores is not None:
+            scores = scores + other.scores
         return Sums(
             self.errors + other.errors,
             self.gram + other.gram,
             self.products + other.products,
             self.pixels + other.pixels,
+            scores,
         )
 
 

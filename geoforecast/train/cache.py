@@ -213,8 +213,9 @@ def _forecast(learner: Learner, stream: TileStream, days: list[float], base: str
     for members in stream.members(days, simple):
         observed, valid = stream.observed(stream.step + members.lead)
         origin = (stream.tile.row0, stream.tile.col0)
-        learner.note(stream.step, members, members.sums(observed, valid, origin))
-        mixed.append(stream.mixed(members))
+        known = learner.knowledge(stream.step)
+        learner.note(stream.step, members, members.sums(observed, valid, origin, known))
+        mixed.append(stream.mixed(members)[0])
     made = np.stack(mixed) if base == MIXTURE else simple[base]
     stream.expect(days, made)
     return made
