@@ -30,7 +30,7 @@ from geoforecast.models.checkpoint import Checkpoint, load_checkpoint
 from geoforecast.project import Project
 from geoforecast.raster.cube import Cube, open_cube
 from geoforecast.raster.grid import Tile
-from geoforecast.references import reference_classes
+from geoforecast.references import reference_classes, spread
 from geoforecast.references.autoregression import HALO_PX, LAGS
 from geoforecast.references.mixture import MIXTURE, Tally
 from geoforecast.samples.features import Array, assemble
@@ -53,6 +53,7 @@ class Hindcast:
         forecasts: (band, y, x) float32 in band units by method; NaN where there is none.
         observed: (band, y, x) float32, band units.
         valid: (band, y, x) bool, True = ``observed`` is usable.
+        lower, upper: (band, y, x) ends of the forecast's interval; None if there is none.
     """
 
     step: int
@@ -60,6 +61,22 @@ class Hindcast:
     forecasts: dict[str, Array]
     observed: Array
     valid: NDArray[np.bool_]
+    lower: Array | None = None
+    upper: Array | None = None
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Forecasts of one tile, (lead, band, y, x) float32 in band units.
+
+    Attributes:
+        values: NaN where no step was ever valid.
+        lower, upper: ends of the interval; None if none was asked for or the run has none.
+    """
+
+    values: Array
+    lower: Array | None = None
+    upper: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -161,15 +178,21 @@ class Engine:
         """Pixels beyond a block that the model's correction of it depends on."""
         return self.model.halo_px(self.checkpoint.lookback + leads)
 
-    def forecast(self, tile: Tile, init_step: int, days: Sequence[float]) -> Array:
+    @property
+    def has_intervals(self) -> bool:
+        """Whether the run can say how sure it is: it knows errors of the mixture only."""
+        return self.reference == MIXTURE
+
+    def forecast(
+        self, tile: Tile, init_step: int, days: Sequence[float], level: float = 0.0
+    ) -> Forecast:
         """Forecast one tile from a step of the cube.
 
         Args:
             tile: the pixels wanted.
             init_step: the last step that may be read.
             days: valid times in days since 1970, one a lead from the first on.
-        Returns:
-            (lead, band, y, x) in band units; NaN where no step was ever valid.
+            level: share of observations that the interval shall cover; 0 for no interval.
         """
         names = [self.reference]
         outer = self._outer(tile, [init_step], len(days), names)
@@ -177,14 +200,19 @@ class Engine:
         stream.advance_to(init_step)
         reference = stream.forecasts(days, names)[self.reference]
         forecast = self._corrected(stream, reference, days, tile)
-        return forecast[(..., *tile.within(outer))]
+        inner = (..., *tile.within(outer))
+        if not (level and self.has_intervals):
+            return Forecast(forecast[inner])
+        lower, upper = self._interval(stream, forecast, level)
+        return Forecast(forecast[inner], lower[inner], upper[inner])
 
-    def hindcasts(self, tile: Tile, steps: range) -> Iterator[Hindcast]:
+    def hindcasts(self, tile: Tile, steps: range, level: float = 0.0) -> Iterator[Hindcast]:
         """Rolling-origin forecasts of some steps by every method, at every lead.
 
         Args:
             tile: the pixels wanted.
             steps: the steps to forecast, consecutive.
+            level: of the interval; 0 for none.
         Yields:
             One Hindcast a step and lead that the lookback allows, by init time.
         """
@@ -202,6 +230,9 @@ class Engine:
             days = [float(day) for day in self.series.days[init + 1 : init + 1 + leads]]
             forecasts = stream.forecasts(days)
             forecasts[FORECAST] = self._corrected(stream, forecasts[self.reference], days, tile)
+            lower = upper = None
+            if level and self.has_intervals:
+                lower, upper = self._interval(stream, forecasts[FORECAST], level)
             observed, valid = self.cube.read(init + 1, init + 1 + leads, tile)
             numbers = self.series.band_numbers
             for lead in range(1, leads + 1):
@@ -213,7 +244,29 @@ class Engine:
                     forecasts={k: v[(lead - 1, slice(None), *inner)] for k, v in forecasts.items()},
                     observed=observed[lead - 1, numbers],
                     valid=valid[lead - 1, numbers],
+                    lower=None if lower is None else lower[(lead - 1, slice(None), *inner)],
+                    upper=None if upper is None else upper[(lead - 1, slice(None), *inner)],
                 )
+
+    def _interval(self, stream: TileStream, forecast: Array, level: float) -> tuple[Array, Array]:
+        """(lead, band, y, x) lower and upper end about a forecast made at the stream's step."""
+        known = self.watch.knowledge(stream.step)
+        assert stream.disagreement is not None  # the mixture has just been made
+        lower, upper = np.empty_like(forecast), np.empty_like(forecast)
+        for index in range(len(forecast)):
+            lead = min(index, self.horizon - 1)
+            # Beyond the trained leads errors are taken to grow like those of a random walk.
+            wider = self.checkpoint.narrowing[lead] * math.sqrt((index + 1) / (lead + 1))
+            for band in range(forecast.shape[1]):
+                typical = float(known.typical[lead, band])
+                unit, classes = spread.unit_of(stream.disagreement[index, band], typical)
+                factors = spread.quantiles(
+                    known.scores[lead, band], float(known.scored[lead, band]), level
+                ).astype(np.float32)
+                reach = np.float32(wider) * unit
+                lower[index, band] = forecast[index, band] + factors[classes, 0] * reach
+                upper[index, band] = forecast[index, band] + factors[classes, 1] * reach
+        return np.maximum(lower, self.series.floor), np.maximum(upper, self.series.floor)
 
     def _outer(self, tile: Tile, inits: Sequence[int], leads: int, names: Sequence[str]) -> Tile:
         """What must be read: the tile's blocks of the model lattice and their halo."""

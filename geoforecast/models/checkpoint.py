@@ -43,6 +43,7 @@ class Checkpoint:
         parameters: pooled numbers of the references, fitted on training steps.
         residual_scale: (lead, band) error of the reference on training steps, model units.
         blend: per lead, the weight of the correction fitted on the validation block.
+        narrowing: per lead, what the correction leaves of the mixture's intervals.
         normaliser: as stored in the cube when it was trained, with the statistics.
         split: the boundaries it was trained with.
         cube: fingerprint of the cube.
@@ -66,6 +67,7 @@ class Checkpoint:
     parameters: dict[str, dict[str, float]]
     residual_scale: tuple[tuple[float, ...], ...]
     blend: tuple[float, ...]
+    narrowing: tuple[float, ...]
     normaliser: dict[str, Any]
     split: dict[str, str]
     cube: str
@@ -117,7 +119,7 @@ def load_checkpoint(folder: Path) -> tuple[Checkpoint, Correction]:
             )
         content.pop("geoforecast")
         content["config"] = ModelConfig(**content["config"])
-        for key in ("bands", "blend", "members"):
+        for key in ("bands", "blend", "narrowing", "members"):
             content[key] = tuple(content[key])
         content["residual_scale"] = tuple(tuple(row) for row in content["residual_scale"])
         content["watched"] = tuple(tuple(tile) for tile in content["watched"])

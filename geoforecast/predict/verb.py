@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from geoforecast.settings import PredictSettings
 log = logging.getLogger(__name__)
 
 MOST_STEPS = 500
+LAYERS = ("forecast", "lower", "upper")
 # The day may be left out only where a dash tells months from days.
 MOMENT = re.compile(r"(\d{4})-?(\d\d)(?:(?<=-\d\d)|-?(\d\d)(?:[T ](\d\d):?(\d\d)(?::?(\d\d))?)?)Z?")
 
@@ -37,6 +38,7 @@ class PredictResult:
         init_time: the last step that was read.
         valid_times: (lead,) the times forecast.
         files: one COG a valid time, in order.
+        bounds: lower and upper COG of each, if there are intervals.
         valid_fraction: share of pixels that have a forecast.
     """
 
@@ -44,6 +46,7 @@ class PredictResult:
     init_time: np.datetime64
     valid_times: tuple[np.datetime64, ...]
     files: tuple[Path, ...]
+    bounds: tuple[tuple[Path, Path], ...]
     valid_fraction: float
 
     def describe(self) -> str:
@@ -51,6 +54,8 @@ class PredictResult:
         lines = [f"Forecasts from {self.init_time} (run '{self.run}'):"]
         for time, path in zip(self.valid_times, self.files, strict=True):
             lines.append(f"  {time}  {path}")
+        if self.bounds:
+            lines.append("Beside each, lower_… and upper_… hold the ends of its interval.")
         lines.append(f"{100 * self.valid_fraction:.1f} % of the pixels have a forecast.")
         return "\n".join(lines)
 
@@ -83,16 +88,20 @@ def _predict(
     times = valid_times(engine.cube.times, init_step, leads)
     init_time = engine.cube.times[init_step]
     folder = project.forecast_dir(settings.run, time_name(init_time, [init_time, *times]))
-    names = [f"forecast_{time_name(time, [init_time, *times])}.tif" for time in times]
+    stamps = [time_name(time, [init_time, *times]) for time in times]
+    layers = LAYERS if settings.interval and engine.has_intervals else LAYERS[:1]
+    if settings.interval and not engine.has_intervals:
+        log.info("no intervals: the run corrects %s, not the mixture", engine.reference)
     with replacing(folder) as draft:
-        fraction = _write(
-            engine, settings, init_step, times, [draft / n for n in names], interrupted
-        )
+        paths = {layer: [draft / f"{layer}_{stamp}.tif" for stamp in stamps] for layer in layers}
+        fraction = _write(engine, settings, init_step, times, paths, interrupted)
+    written = {name: [folder / path.name for path in found] for name, found in paths.items()}
     return PredictResult(
         run=settings.run,
         init_time=init_time,
         valid_times=tuple(times),
-        files=tuple(folder / name for name in names),
+        files=tuple(written["forecast"]),
+        bounds=tuple(zip(written.get("lower", ()), written.get("upper", ()), strict=True)),
         valid_fraction=fraction,
     )
 
@@ -173,35 +182,45 @@ def _write(
     settings: PredictSettings,
     init_step: int,
     times: NDArray[np.datetime64],
-    paths: list[Path],
+    paths: Mapping[str, Sequence[Path]],
     interrupted: Callable[[], bool],
 ) -> float:
+    """Write the layers of all leads; the share of pixels that have a forecast."""
     days = [float(day) for day in to_days(times)]
+    level = settings.interval if "lower" in paths else 0.0
     tiles = list(engine.cube.grid.tiles(settings.tile))
     filled = 0
     with contextlib.ExitStack() as stack:
-        writers = [
-            stack.enter_context(
-                CogWriter(
-                    path,
-                    engine.cube.grid,
-                    engine.band_names,
-                    units=engine.units,
-                    tags=_tags(engine, settings, init_step, time, lead),
+        writers = {
+            layer: [
+                stack.enter_context(
+                    CogWriter(
+                        path,
+                        engine.cube.grid,
+                        engine.band_names,
+                        units=engine.units,
+                        tags=_tags(engine, settings, init_step, time, lead)
+                        | ({"interval": f"{level:g}", "end": layer} if layer != "forecast" else {}),
+                    )
                 )
-            )
-            for lead, (path, time) in enumerate(zip(paths, times, strict=True), 1)
-        ]
+                for lead, (path, time) in enumerate(zip(found, times, strict=True), 1)
+            ]
+            for layer, found in paths.items()
+        }
         for tile in tqdm(tiles, desc="predict", unit="tile", disable=None):
             if interrupted():
                 raise InterruptedRunError(
                     "Stopped before the forecast was complete; earlier ones are untouched.",
                     remedy="Run the same command again.",
                 )
-            forecast = engine.forecast(tile, init_step, days)
-            filled += int(np.isfinite(forecast).sum())
-            for writer, lead in zip(writers, forecast, strict=True):
-                writer.write(lead, tile)
+            forecast = engine.forecast(tile, init_step, days, level)
+            filled += int(np.isfinite(forecast.values).sum())
+            made = {"forecast": forecast.values, "lower": forecast.lower, "upper": forecast.upper}
+            for layer, found in writers.items():
+                values = made[layer]
+                assert values is not None  # there are writers for what was asked for only
+                for writer, lead in zip(found, values, strict=True):
+                    writer.write(lead, tile)
     height, width = engine.cube.grid.shape
     return filled / (len(times) * len(engine.band_names) * height * width)
 

@@ -55,6 +55,12 @@ class PredictSettings:
 
     run: str = setting("default", "name of the run to use", metavar="NAME")
     steps: int = setting(0, "steps to forecast; 0: the run's horizon", minimum=0)
+    interval: float = setting(
+        0.9,
+        "share of what comes that lies between the lower and upper map; 0: no such maps",
+        minimum=0,
+        maximum=0.99,
+    )
     from_: str = setting(
         "",
         "forecast from this date of the cube instead of its end",
@@ -72,6 +78,12 @@ class ValidateSettings:
     """How a run is verified: section [validate]."""
 
     run: str = setting("default", "name of the run to verify", metavar="NAME")
+    interval: float = setting(
+        0.9,
+        "share that the verified interval shall cover; 0: none is verified",
+        minimum=0,
+        maximum=0.99,
+    )
     fail_under: tuple[str, ...] = setting(
         (),
         "exit 1 unless METRIC-skill over the best reference exceeds this, e.g. rmse-skill=0",

@@ -33,6 +33,7 @@ class TileScores:
         scored, error, squared: (lead, band, y, x) count of scored steps, sums of the
             forecast's error and its square.
         reference_squared: the same of the map reference's squared error.
+        bounds: (step, lead, band, 2) pixels inside the interval, and the sum of its width.
     """
 
     sums: NDArray[np.float64]
@@ -42,6 +43,7 @@ class TileScores:
     error: NDArray[np.float64]
     squared: NDArray[np.float64]
     reference_squared: NDArray[np.float64]
+    bounds: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class Scores:
         sums: (step, lead, method, band, STATS) float64.
         seen, usable: see TileScores.
         data_range: per band, from training pixels.
+        interval: share that the interval was to cover; 0 if there is none.
+        bounds: see TileScores.
     """
 
     methods: tuple[str, ...]
@@ -66,6 +70,8 @@ class Scores:
     seen: NDArray[np.int64]
     usable: NDArray[np.int64]
     data_range: tuple[float, ...]
+    interval: float
+    bounds: NDArray[np.float64]
 
     @property
     def leads(self) -> range:
@@ -94,6 +100,12 @@ class Scores:
             ssim=similarity,
             ssim_pixels=int(counts[full].sum()),
         )
+
+    def coverage(self, band: int, lead: int) -> tuple[float, float]:
+        """Share of scored pixels inside the interval, and its mean width; NaN if unscored."""
+        inside, width = self.bounds[:, lead - 1, band].sum(axis=0).tolist()
+        count = int(self.counts[:, lead - 1, band].sum())
+        return (inside / count, width / count) if count else (math.nan, math.nan)
 
     def better_steps(self, reference: str, band: int, lead: int) -> tuple[int, int]:
         """At how many test steps the forecast's squared error is the smaller, and of how many."""
@@ -129,6 +141,7 @@ def score_raster(
     tile_px: int,
     on_tile: Callable[[Tile, TileScores], None],
     progress: Callable[[int, int], None] | None = None,
+    interval: float = 0.0,
 ) -> Scores:
     """Score every test step and lead over the whole raster.
 
@@ -141,12 +154,15 @@ def score_raster(
         tile_px: side of the tiles; changes memory, not the result.
         on_tile: takes each tile's maps.
         progress: called with (frames done, all frames).
+        interval: share that the interval shall cover; 0 for none.
     """
+    interval = interval if engine.has_intervals else 0.0
     grid, steps = engine.cube.grid, engine.split.test_steps
     tiles = list(grid.tiles(tile_px))
     frames = len(tiles) * len(steps) * engine.horizon
     shape = (len(steps), engine.horizon, len(methods), len(engine.band_names), len(STATS))
     total = np.zeros(shape)
+    bounds = np.zeros((*shape[:2], shape[3], 2))
     seen = np.zeros((engine.horizon, len(engine.band_names)), dtype=np.int64)
     usable = np.zeros((*seen.shape, len(methods)), dtype=np.int64)
     for number, tile in enumerate(tiles):
@@ -155,8 +171,9 @@ def score_raster(
             if progress:
                 progress(before * len(steps) * engine.horizon + done, frames)
 
-        scores = score_tile(engine, methods, tile, count)
+        scores = score_tile(engine, methods, tile, count, interval)
         total += scores.sums
+        bounds += scores.bounds
         seen += scores.seen
         usable += scores.usable
         on_tile(tile, scores)
@@ -171,11 +188,17 @@ def score_raster(
         seen=seen,
         usable=usable,
         data_range=tuple(band.maximum - band.minimum for band in engine.statistics),
+        interval=interval,
+        bounds=bounds,
     )
 
 
 def score_tile(
-    engine: Engine, methods: Sequence[str], tile: Tile, count: Callable[[int], None]
+    engine: Engine,
+    methods: Sequence[str],
+    tile: Tile,
+    count: Callable[[int], None],
+    interval: float = 0.0,
 ) -> TileScores:
     """Score one tile; see score_raster."""
     shape, steps = engine.cube.grid.shape, engine.split.test_steps
@@ -191,6 +214,7 @@ def score_tile(
         error=np.zeros((*layers, *tile.shape)),
         squared=np.zeros((*layers, *tile.shape)),
         reference_squared=np.zeros((*layers, *tile.shape)),
+        bounds=np.zeros((len(steps), *layers, 2)),
     )
     rules = _Rules(
         methods=tuple(methods),
@@ -200,7 +224,7 @@ def score_tile(
         inner=inner,
         window=window_for(shape),
     )
-    for done, hindcast in enumerate(engine.hindcasts(outer, steps), 1):
+    for done, hindcast in enumerate(engine.hindcasts(outer, steps, interval), 1):
         for band in range(bands):
             _add_frame(scores, hindcast, band, rules)
         count(done)
@@ -243,6 +267,10 @@ def _add_frame(scores: TileScores, hindcast: Hindcast, band: int, rules: _Rules)
     observed_moments = local_moments(observed, scored, mean, window) if similar else None
     scores.seen[lead, band] += int(seen.sum())
     scores.scored[lead, band] += own
+    if hindcast.lower is not None and hindcast.upper is not None:
+        low, high = hindcast.lower[band][inner][own], hindcast.upper[band][inner][own]
+        scores.bounds[step, lead, band, 0] += int(((low <= o) & (o <= high)).sum())
+        scores.bounds[step, lead, band, 1] += (high - low).sum(dtype=np.float64)
     for number, method in enumerate(rules.methods):
         values = hindcast.forecasts[method][band]
         f = values[inner][own]

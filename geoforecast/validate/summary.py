@@ -12,6 +12,7 @@ from geoforecast.validate.accumulate import Scores
 from geoforecast.validate.metrics import evaluate, metric_names, skill
 
 SKILL_METRICS = ("rmse", "mae")
+BOUNDS = ("interval_coverage", "interval_width")
 NOTICEABLE = 0.005  # skills closer to 0 round to 0 % and count as equal
 FEW_STEPS = 8
 LONGEST_LIST = 3
@@ -93,6 +94,10 @@ def metric_rows(scores: Scores) -> tuple[MetricRow, ...]:
                 by_method = {method: errors[method, name] for method in scores.methods}
                 for label, value, reason in _skills(name, by_method):
                     rows.append(MetricRow(FORECAST, band, lead, label, value, pixels, reason))
+            if scores.interval:
+                for label, value in zip(BOUNDS, scores.coverage(number, lead), strict=True):
+                    reason = "no pixel could be scored" if math.isnan(value) else ""
+                    rows.append(MetricRow(FORECAST, band, lead, label, value, pixels, reason))
     return tuple(rows)
 
 
@@ -149,12 +154,13 @@ def plain_sentences(summary: Iterable[LeadSummary]) -> tuple[str, ...]:
 
 
 def render_table(
-    rows: Iterable[MetricRow], summary: Sequence[LeadSummary], units: Sequence[str]
+    rows: Sequence[MetricRow], summary: Sequence[LeadSummary], units: Sequence[str]
 ) -> str:
     """RMSE of each method at each lead, and the forecast's skill, as plain text."""
     value = {(r.method, r.band, r.lead): r.value for r in rows if r.metric == "rmse"}
     methods = list(dict.fromkeys(method for method, _, _ in value))
     bands = list(dict.fromkeys(item.band for item in summary))
+    covered = {(r.band, r.lead): r.value for r in rows if r.metric == BOUNDS[0]}
     blocks = []
     for band, unit in zip(bands, units, strict=True):
         items = [item for item in summary if item.band == band]
@@ -165,6 +171,10 @@ def render_table(
             table.append([method, *cells])
         table.append(["skill over the best reference", *(percent(i.rmse_skill) for i in items)])
         table.append(["best reference", *(item.best_reference or "-" for item in items)])
+        if covered:
+            shares = [covered[band, item.lead] for item in items]
+            cells = ["-" if share != share else f"{100 * share:.0f} %" for share in shares]
+            table.append(["inside the interval", *cells])
         blocks.append(_aligned(table))
     return "\n\n".join(blocks)
 

@@ -120,7 +120,7 @@ def write_validation(
     with replacing(target) as folder:
         maps = folder / "maps"
         maps.mkdir(parents=True)
-        scores, shown, left_out = _score(maps, engine, settings.tile, progress)
+        scores, shown, left_out = _score(maps, engine, settings, progress)
         rows = metric_rows(scores)
         summary = summarise(scores, rows)
         evidence = Evidence(
@@ -156,7 +156,7 @@ def write_validation(
 
 
 def _score(
-    maps: Path, engine: Engine, tile_px: int, progress: Progress | None
+    maps: Path, engine: Engine, settings: ValidateSettings, progress: Progress | None
 ) -> tuple[Scores, Shown, dict[str, str]]:
     """Scores and maps; references without values are left out rather than scored as nothing.
 
@@ -168,12 +168,14 @@ def _score(
     while True:
         methods = (FORECAST, *(m for m in references if m not in left_out))
         with MapWriter(maps, engine, [BIAS, SKILL], tags=map_tags(engine, methods)) as writer:
-            scores = score_raster(engine, methods, tile_px, writer.put_scores, progress)
+            scores = score_raster(
+                engine, methods, settings.tile, writer.put_scores, progress, settings.interval
+            )
         missing = scores.without_values()
         if not missing:
             break
         left_out.update(missing)
-    shown = write_differences(maps, engine, scores, tile_px)
+    shown = write_differences(maps, engine, scores, settings.tile)
     means: dict[MapKey, Any] = {key: item.values for key, item in writer.previews.items()}
     return scores, Shown({**means, **shown.maps}, shown.pairs, shown.steps), left_out
 
