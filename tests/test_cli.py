@@ -38,7 +38,7 @@ def scenes(tmp_path, write_tif):
 def test_the_whole_chain_in_one_line(tmp_path, scenes):
     result = invoke("-p", tmp_path / "p", "stack", scenes, "train", *QUICK, "predict", "validate")
     assert result.exit_code == 0, result.stderr
-    for part in ("16 steps", "Run 'default' corrects", "forecast_20220914.tif", "report: "):
+    for part in ("16 steps", "Run 'default'. Error on", "forecast_20220914.tif", "report: "):
         assert part in result.stdout
     assert "epoch 1/1" in result.stderr
     with rasterio.open(tmp_path / "p/forecasts/default/20220829/forecast_20220914.tif") as dataset:

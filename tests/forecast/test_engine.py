@@ -50,7 +50,7 @@ def stitched(engine, size, init, days):
     height, width = engine.cube.grid.shape
     result = np.full((len(days), len(engine.band_names), height, width), np.inf, np.float32)
     for tile in engine.cube.grid.tiles(size):
-        result[(..., *tile.slices)] = engine.forecast(tile, init, days)
+        result[(..., *tile.slices)] = engine.forecast(tile, init, days).values
     return result
 
 
@@ -61,7 +61,7 @@ def test_tiles_equal_the_whole_to_the_bit(request, monkeypatch, kind, block, siz
     engine = request.getfixturevalue(kind)
     init = len(engine.cube.times) - 1
     days = to_days(future_times(engine.cube.times, 3)).tolist()  # one lead beyond the horizon
-    whole = engine.forecast(engine.cube.grid.whole, init, days)
+    whole = engine.forecast(engine.cube.grid.whole, init, days).values
     np.testing.assert_array_equal(stitched(engine, size, init, days), whole)
 
 
@@ -69,13 +69,13 @@ def test_blocks_equal_one_pass_over_the_raster(engine, monkeypatch):
     """To float rounding; with half the halo they would not (tests/models has the exact width)."""
     days = to_days(future_times(engine.cube.times, 2)).tolist()
     init = len(engine.cube.times) - 1
-    one_pass = engine.forecast(engine.cube.grid.whole, init, days)
+    one_pass = engine.forecast(engine.cube.grid.whole, init, days).values
     monkeypatch.setattr(engine_module, "BLOCK_PX", 8)
-    blocks = engine.forecast(engine.cube.grid.whole, init, days)
+    blocks = engine.forecast(engine.cube.grid.whole, init, days).values
     np.testing.assert_allclose(blocks, one_pass, rtol=0, atol=2e-6)
     exact = type(engine.model).halo_px
     monkeypatch.setattr(type(engine.model), "halo_px", lambda *args: exact(*args) // 2)
-    short = engine.forecast(engine.cube.grid.whole, init, days)
+    short = engine.forecast(engine.cube.grid.whole, init, days).values
     assert np.abs(short - one_pass).max() > 1e-5
 
 
@@ -88,7 +88,7 @@ def test_hindcast_equals_forecast_from_the_same_step(request, kind):
     for hindcast in engine.hindcasts(tile, steps):
         init = hindcast.step - hindcast.lead
         days = engine.series.days[init + 1 : init + 1 + hindcast.lead].tolist()
-        expected = engine.forecast(tile, init, days)[hindcast.lead - 1]
+        expected = engine.forecast(tile, init, days).values[hindcast.lead - 1]
         np.testing.assert_array_equal(hindcast.forecasts["forecast"], expected)
         seen += 1
     assert seen == len(steps) * engine.horizon  # every step at every lead
@@ -127,7 +127,7 @@ def test_a_forecast_does_not_depend_on_later_steps(make_project, wave):
     forecasts = []
     for which in (project, other):
         engine = lively(open_engine(which, "default"))
-        forecasts.append(engine.forecast(engine.cube.grid.whole, 31, days))
+        forecasts.append(engine.forecast(engine.cube.grid.whole, 31, days).values)
     np.testing.assert_array_equal(*forecasts)
 
 
@@ -136,7 +136,7 @@ def test_pixels_never_seen_have_no_forecast(make_project, wave):
     project = make_project(wave)
     train_model(project, **FAST)
     engine = lively(open_engine(project, "default"))
-    forecast = engine.forecast(engine.cube.grid.whole, 35, [18900.0])[0, 0]
+    forecast = engine.forecast(engine.cube.grid.whole, 35, [18900.0]).values[0, 0]
     expected = np.ones(forecast.shape, dtype=bool)
     expected[4:9, 5:8] = False
     np.testing.assert_array_equal(np.isfinite(forecast), expected)
@@ -174,7 +174,7 @@ def test_further_bands_of_the_cube_do_not_matter(make_project, wave):
     one.run_dir("default").rename(two.run_dir("default"))
     engine = open_engine(two, "default")
     assert engine.band_names == ("b0",)
-    assert engine.forecast(engine.cube.grid.whole, 35, [18900.0]).shape == (1, 1, 23, 31)
+    assert engine.forecast(engine.cube.grid.whole, 35, [18900.0]).values.shape == (1, 1, 23, 31)
 
 
 def test_a_passing_zero_is_no_floor(make_project, wave):
@@ -185,7 +185,7 @@ def test_a_passing_zero_is_no_floor(make_project, wave):
     train_model(project, **{**FAST, "epochs": 0}, reference="persistence")
     engine = open_engine(project, "default")
     assert engine.statistics[0].minimum == 0
-    assert engine.forecast(engine.cube.grid.whole, 35, [18900.0]).max() == -2.0
+    assert engine.forecast(engine.cube.grid.whole, 35, [18900.0]).values.max() == -2.0
 
 
 def test_rain_is_not_forecast_below_zero(make_project):

@@ -10,6 +10,7 @@ from geoforecast.models import ModelConfig, architecture_names, build_model
 from geoforecast.models.convlstm import ConvLSTMLayer
 
 CONFIG = ModelConfig("convlstm", 5, 2, 3, 2, 3, peepholes=False)
+LEARNED = [name for name in architecture_names() if name != "none"]
 
 
 def model(name, **changes):
@@ -31,7 +32,7 @@ def test_a_new_model_corrects_nothing(name):
     assert (output == 0).all()
 
 
-@pytest.mark.parametrize("name", architecture_names())
+@pytest.mark.parametrize("name", LEARNED)
 @pytest.mark.parametrize("shape", [(3, 1, 3), (3, 2, 4), (5, 2, 3), (1, 2, 3)])
 def test_the_halo_is_exactly_how_far_a_pixel_sees(name, shape):
     kernel, layers, steps = shape
@@ -45,7 +46,13 @@ def test_the_halo_is_exactly_how_far_a_pixel_sees(name, shape):
     assert seen.max() == side - 3
 
 
-@pytest.mark.parametrize("name", architecture_names())
+def test_no_architecture_has_nothing_to_learn_and_sees_nothing():
+    built = model("none")
+    assert list(built.parameters()) == []
+    assert built.halo_px(9) == 0
+
+
+@pytest.mark.parametrize("name", LEARNED)
 def test_every_weight_learns(name):
     built = shaken(model(name, peepholes=True))
     built(torch.randn(1, 4, 5, 6, 6), 2).square().sum().backward()

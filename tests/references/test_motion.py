@@ -7,7 +7,8 @@ from scipy.ndimage import gaussian_filter, map_coordinates, shift
 from geoforecast.forecast.series import make_series
 from geoforecast.raster.cube import open_cube
 from geoforecast.references import motion as motion_module
-from geoforecast.references.motion import bilinear
+from geoforecast.references.advection import carried
+from geoforecast.references.motion import Motion, bilinear
 
 
 def moving_blobs(steps=4, side=96, down=1.5, right=-2.0):
@@ -39,7 +40,7 @@ def test_constant_fields_do_not_move(make_project):
 def test_bilinear_equals_scipy():
     rng = np.random.default_rng(4)
     image = rng.random((11, 13))
-    rows, cols = rng.uniform(-2, 12, 200), rng.uniform(-2, 14, 200)
+    rows, cols = rng.uniform(-2, 12, (10, 20)), rng.uniform(-2, 14, (10, 20))
     expected = map_coordinates(image, [rows, cols], order=1, mode="nearest")
     inside = (rows >= 0) & (rows <= 10) & (cols >= 0) & (cols <= 12)
     assert bilinear(image, rows, cols)[inside] == pytest.approx(expected[inside], abs=1e-12)
@@ -48,6 +49,83 @@ def test_bilinear_equals_scipy():
 def test_bilinear_does_not_depend_on_where_the_array_starts():
     rng = np.random.default_rng(5)
     image = rng.random((60, 60)).astype(np.float32)
-    rows, cols = rng.uniform(30, 50, 500), rng.uniform(30, 50, 500)
+    rows, cols = rng.uniform(30, 50, (20, 25)), rng.uniform(30, 50, (20, 25))
     part = bilinear(image[25:, 29:], rows, cols, (25, 29))
     np.testing.assert_array_equal(part, bilinear(image, rows, cols))
+
+
+def swirl(height=20, width=24, factor=1):
+    """A motion field that differs from place to place."""
+    rng = np.random.default_rng(6)
+    shape = (2, -(-height // factor), -(-width // factor))
+    return Motion(
+        np.stack([gaussian_filter(part, 2) for part in 8 * rng.normal(0, 1, shape)]), factor
+    )
+
+
+def looked_up(image, row, col):
+    """A plain bilinear sample, edges repeated."""
+    height, width = image.shape
+    row0, col0 = int(np.floor(row)), int(np.floor(col))
+    total = 0.0
+    for r, c in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        weight = (row - row0 if r else 1 - row + row0) * (col - col0 if c else 1 - col + col0)
+        y, x = np.clip(row0 + r, 0, height - 1), np.clip(col0 + c, 0, width - 1)
+        total += weight * image[y, x]
+    return total
+
+
+def plain_path(motion, row, col, steps):
+    for _ in range(steps):
+        y, x = (row + 0.5) / motion.factor - 0.5, (col + 0.5) / motion.factor - 0.5
+        down, right = (looked_up(part, y, x) for part in motion.flow)
+        row, col = row - down, col - right
+    return row, col
+
+
+@pytest.mark.parametrize("factor", [1, 3])
+def test_a_path_looks_back_step_by_step(factor):
+    motion = swirl(factor=factor)
+    origin, shape = (4, 7), (5, 6)
+    for steps in (3, 1, 2):  # in any order: shorter paths are kept
+        rows, cols = motion.path(origin, shape, steps)
+        assert rows.shape == shape
+        for i, j in np.ndindex(*shape):
+            expected = plain_path(motion, origin[0] + i, origin[1] + j, steps)
+            assert (rows[i, j], cols[i, j]) == pytest.approx(expected, abs=1e-9)
+
+
+def test_paths_of_other_rectangles_are_not_mixed_up():
+    motion = swirl()
+    first = [part.copy() for part in motion.path((0, 0), (20, 24), 2)]
+    part = motion.path((3, 5), (6, 7), 2)
+    np.testing.assert_array_equal(np.stack(part), np.stack(first)[:, 3:9, 5:12])
+    np.testing.assert_array_equal(np.stack(motion.path((0, 0), (20, 24), 2)), np.stack(first))
+
+
+@pytest.mark.parametrize("first", [1, 3])
+def test_carried_equals_plain_lookups(first):
+    motion = swirl()
+    rng = np.random.default_rng(7)
+    field = rng.normal(5, 1, (2, 20, 24)).astype(np.float32)
+    field[rng.random(field.shape) < 0.1] = np.nan
+    found = carried(field, motion, (0, 0), 3, first=first)
+    assert found.shape == (3, 2, 20, 24)
+    kept = 0
+    for number, band, half, third in np.ndindex(3, 2, 10, 8):
+        i, j = 2 * half, 3 * third
+        expected = looked_up(field[band], *plain_path(motion, i, j, first + number))
+        if np.isnan(expected):  # what is not known there stays as it is
+            expected, kept = field[band, i, j], kept + 1
+        assert found[number, band, i, j] == pytest.approx(expected, abs=1e-5, nan_ok=True)
+    assert kept
+
+
+def test_a_known_field_moves_by_a_known_flow():
+    field = np.random.default_rng(8).random((1, 12, 15), dtype=np.float32)
+    flow = np.zeros((2, 12, 15))
+    flow[0], flow[1] = 1.0, -2.0
+    for number, moved in enumerate(carried(field, Motion(flow, 1), (0, 0), 3), 1):
+        inside = (slice(number, None), slice(None, -2 * number))
+        expected = np.roll(field[0], (number, -2 * number), (0, 1))
+        np.testing.assert_array_equal(moved[0][inside], expected[inside])
