@@ -76,26 +76,29 @@ class Watch:
     ) -> None:
         self.series, self.leads, self.tiles = series, leads, tiles
         self._learner = Learner(series, tally.copy(), end)
-        self._first, self._step = end, -1
-        self._streams: list[TileStream] = []
+        self._first = end
+        self._learned = False
 
     def knowledge(self, step: int) -> Knowledge:
         """What is known at a step; see Learner.knowledge."""
-        # The last errors known then are of forecasts from the step before.
-        while step >= self._first and self._step < step - 1:
+        if step >= self._first and not self._learned:
             self._learn()
+            self._learned = True
         return self._learner.knowledge(step)
 
     def _learn(self) -> None:
-        """Take in one more step, and the errors of the forecasts made at it."""
-        if not self._streams:
-            self._streams = [
-                watched(self.series, tile, self._learner.knowledge) for tile in self.tiles
-            ]
-        self._step += 1
-        for stream in self._streams:
-            stream.advance()
-            note_errors(self._learner, stream, self.leads, self._first, len(self.series.days))
+        """Go through the record once, and keep what is known at each step.
+
+        All of it, whatever step is asked for, so that the tiles' memory is free again before
+        a forecast needs some. What is known at a step depends on earlier ones all the same.
+        """
+        streams = [watched(self.series, tile, self._learner.knowledge) for tile in self.tiles]
+        last = len(self.series.days) - 1
+        for _ in range(last):
+            for stream in streams:
+                stream.advance()
+                note_errors(self._learner, stream, self.leads, self._first, last + 1)
+        self._learner.knowledge(last)
 
 
 def watched(series: Series, tile: Tile, knowledge: Callable[[int], Knowledge]) -> TileStream:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from geoforecast.forecast.series import Series
+from geoforecast.forecast.series import LIMIT_MARGIN, Series
 from geoforecast.references import Setting, reference_classes, spread
 from geoforecast.references.autoregression import RULES, Features, feature_names
 from geoforecast.references.mixture import Knowledge, Sums, Tally, prior_weights
 from geoforecast.references.motion import Motion
+from geoforecast.references.recent import Recent
 from geoforecast.samples.features import Array
 
 ADVECTION, PERSISTENCE = "advection", "persistence"
@@ -85,6 +86,7 @@ class Mixer:
         self.series = series
         self.names = member_references(series)
         self._features = Features(setting, self.names, is_moving(series))
+        self._recent = setting.state(Recent)
         self._bases = [_base(series, band) for band in range(len(series.bands))]
 
     def members(
@@ -103,6 +105,7 @@ class Mixer:
             knowledge: as of the init step; leads beyond its own take the last one's.
         """
         count = len(self.names)
+        low, high = self._limits()
         for index, day in enumerate(days):
             at_lead = {name: forecasts[name][index] for name in self.names}
             base = np.stack([at_lead[name][band] for band, name in enumerate(self._bases)])
@@ -119,8 +122,20 @@ class Mixer:
                     for coefficient, feature in zip(coefficients, features, strict=True):
                         if coefficient != 0:
                             stack[count + rule, band] += coefficient * feature[band]
-            low, high = self.series.limits
             yield Members(index + 1, np.clip(stack, low, high, out=stack), features, base)
+
+    def _limits(self) -> tuple[Array, Array]:
+        """(band, y, x) lowest and highest value that a member may forecast.
+
+        The series' limits, and farther where a pixel's last values were beyond: a level that
+        has left the range of the training steps must not be held back.
+        """
+        low, high = self.series.limits
+        span = [band.maximum - band.minimum for band in self.series.statistics]
+        margin = (LIMIT_MARGIN * np.asarray(span)).astype(np.float32)[:, None, None]
+        recent = self._recent.values
+        lowest = np.maximum(np.fmin.reduce(recent) - margin, self.series.floor)
+        return np.fmin(low, lowest), np.fmax(high, np.fmax.reduce(recent) + margin)
 
     def mixed(self, members: Members, knowledge: Knowledge) -> tuple[Array, Array]:
         """The mixture, and how much its members disagree.

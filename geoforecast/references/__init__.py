@@ -39,12 +39,14 @@ S = TypeVar("S", bound="State")
 class State(ABC):
     """What several references remember of one tile; made by Setting.state, once a tile.
 
+    A state must not keep the setting that keeps it: a ring of large arrays is freed late.
+
     Args:
         setting: the tile and the series.
     """
 
-    def __init__(self, setting: Setting) -> None:
-        self.setting = setting
+    def __init__(self, setting: Setting) -> None:  # noqa: B027
+        """Begin with nothing seen."""
 
     @abstractmethod
     def update(self, values_BHW: Array, valid_BHW: NDArray[np.bool_], day: float) -> None:

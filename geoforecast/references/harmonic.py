@@ -63,6 +63,7 @@ class _Curve(Season):
         super().__init__(setting)
         self._moments = setting.state(Moments)
         self._coefficients: Array | None = None
+        self._shape = setting.shape
         bands, count = setting.shape[0], 1 + 2 * self.order
         given = setting.parameters.get(f"harmonic{self.order}", {})
         self._shared = np.array(
@@ -77,7 +78,7 @@ class _Curve(Season):
         if not self.spanned:
             return mean.at(day)
         if self._coefficients is None:
-            self._coefficients = np.empty((len(self._shared[0]), *self.setting.shape), np.float32)
+            self._coefficients = np.empty((len(self._shared[0]), *self._shape), np.float32)
             triangle = _triangle(len(self._shared[0]))
             _fit(
                 self._moments.gram,
@@ -100,7 +101,7 @@ class _Curve(Season):
             return sums
         moments = self._moments
         triangle = _triangle(len(self._shared[0]))
-        for band in range(self.setting.shape[0]):
+        for band in range(self._shape[0]):
             for row in range(len(triangle)):
                 level = moments.gram[triangle[0, row], band] * moments.mean.excess[band]
                 rest = (moments.products[row, band] - level).sum(dtype=np.float64)
