@@ -186,10 +186,10 @@ def test_reference_equals_the_plain_one(name, step_days, steps):
     days, values, valid = series(step_days, steps)
     setting = Setting(SHAPE, (0, 0), step_days, PARAMETERS)
     reference = ALL[name](setting)
+    later = [days[-1] + step_days, days[-1] + 2.5 * step_days]
     for day, frame, seen in zip(days, values, valid, strict=True):
         feed([reference], setting, np.where(seen, frame, np.float32(np.nan)), seen, day)
-    later = [days[-1] + step_days, days[-1] + 2.5 * step_days]
-    found = reference.forecast(later)
+        found = reference.forecast(later)  # asked at every step: no earlier answer may stick
     for band, row, col in np.ndindex(*SHAPE):
         seen = valid[:, band, row, col]
         if not seen.any():
