@@ -18,7 +18,7 @@ from torch import nn
 
 from geoforecast.errors import SettingsError, did_you_mean
 
-NOT_ARCHITECTURES = {"checkpoint"}
+NOT_ARCHITECTURES = {"checkpoint", "ensemble"}
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class ModelConfig:
         layers: number of recurrent layers.
         kernel: odd kernel size in pixels.
         peepholes: gates see the cell state.
+        members: models whose mean is the correction.
     """
 
     architecture: str
@@ -41,6 +42,7 @@ class ModelConfig:
     layers: int
     kernel: int
     peepholes: bool
+    members: int = 1
 
 
 class Correction(nn.Module):
@@ -77,5 +79,9 @@ def build_model(config: ModelConfig) -> Correction:
             f"--kernel is {config.kernel}.", remedy="Give an odd number, so that it has a centre."
         )
     module = importlib.import_module(f"{__name__}.{config.architecture}")
-    model: Correction = module.build(config)
+    members: list[Correction] = [module.build(config) for _ in range(config.members)]
+    if len(members) == 1:
+        return members[0]
+    ensemble = importlib.import_module(f"{__name__}.ensemble")
+    model: Correction = ensemble.Ensemble(members)
     return model

@@ -31,6 +31,13 @@ class TrainSettings:
     layers: int = setting(2, "recurrent layers", minimum=1)
     kernel: int = setting(3, "odd kernel size in pixels", minimum=1)
     peepholes: bool = setting(False, "let ConvLSTM gates see the cell state")
+    members: int = setting(
+        1, "models trained from different seeds, whose mean is the correction", minimum=1
+    )
+    retrain: bool = setting(
+        True,
+        "once the epochs are chosen, train them again on training and validation steps together",
+    )
     lr: float = setting(3e-3, "peak learning rate", above=0)
     batch_size: int = setting(8, "samples a step", minimum=1)
     patch: int = setting(32, "side of the training crops in pixels", minimum=4, metavar="PIXELS")

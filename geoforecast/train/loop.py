@@ -117,6 +117,27 @@ class Loop:
         final = calibrate(self.model.eval(), self.windows, self.settings.seed, self.device)
         return Outcome(self.best, self.best_epoch, final, self.epoch)
 
+    def run_for(self, epochs: int, stop: Stop) -> dict[str, torch.Tensor]:
+        """Train for some epochs of the whole schedule, without looking at validation.
+
+        Returns:
+            The averaged weights.
+        Raises:
+            InterruptedRunError: stopped early; what was done is saved.
+        """
+        self._resume()
+        with tqdm(
+            total=epochs, initial=self.epoch, desc="train again", unit="epoch", disable=None
+        ) as bar:
+            while self.epoch < epochs:
+                loss = self._train_epoch(stop)
+                self.epoch += 1
+                self.rows.append({"epoch": self.epoch, "loss": loss})
+                self._save()
+                bar.update()
+                bar.set_postfix(loss=f"{loss:.3f}")
+        return _copied(self.average.module)
+
     def _train_epoch(self, stop: Stop) -> float:
         # The epoch's number seeds it: nothing of a generator's state needs saving.
         rng = np.random.default_rng([self.settings.seed, 3, self.epoch])

@@ -9,7 +9,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from geoforecast.errors import InputError, RunError, SeriesTooShortError
 from geoforecast.forecast.engine import pick_device, without_denormals
 from geoforecast.forecast.mixing import known_at, member_references
 from geoforecast.forecast.series import Series, conditions, make_series, pick_bands
-from geoforecast.models import Correction, ModelConfig, build_model
+from geoforecast.models import ModelConfig, build_model
 from geoforecast.models.checkpoint import META, Checkpoint, load_checkpoint, save_checkpoint
 from geoforecast.project import Project, recorded, write_json
 from geoforecast.raster.cube import Cube, open_cube
@@ -38,7 +38,8 @@ from geoforecast.train.cache import (
     residual_scale,
 )
 from geoforecast.train.calibrate import Calibration
-from geoforecast.train.loop import LAST, Loop, Outcome
+from geoforecast.train.loop import LAST, Outcome
+from geoforecast.train.members import Trainer
 from geoforecast.train.stop import Stop
 from geoforecast.train.windows import Windows
 from geoforecast.values import duration_seconds
@@ -175,8 +176,7 @@ def _train(plan: Plan, stop: Stop) -> tuple[Checkpoint, Outcome]:
         peepholes=settings.peepholes,
     )
     # Model and reference come first: a wrong setting shows before any long work.
-    torch.manual_seed(settings.seed)
-    model = build_model(config).to(plan.device)
+    build_model(config)
     base = MIXTURE
     if settings.reference != "auto":
         base = settings.reference
@@ -190,13 +190,13 @@ def _train(plan: Plan, stop: Stop) -> tuple[Checkpoint, Outcome]:
     log.info("validation error: %s", _error_text(errors, base))
     scale = residual_scale(sites, split.validation)
     windows = Windows(sites, split, plan.lookback, plan.horizon, series.step_days, scale)
-    outcome = _corrected(plan, model, windows, stop)
+    outcome = _corrected(plan, config, windows, stop)
     result = outcome.calibration
     _say_outcome(outcome, base, settings.model)
     cube = series.cube
     known = known_at(series, tally, split.test - 1)
     checkpoint = Checkpoint(
-        config=config,
+        config=config if settings.model == NO_MODEL else replace(config, members=settings.members),
         bands=series.bands,
         lookback=plan.lookback,
         horizon=plan.horizon,
@@ -230,14 +230,21 @@ def _train(plan: Plan, stop: Stop) -> tuple[Checkpoint, Outcome]:
     return checkpoint, outcome
 
 
-def _corrected(plan: Plan, model: Correction, windows: Windows, stop: Stop) -> Outcome:
+def _corrected(plan: Plan, config: ModelConfig, windows: Windows, stop: Stop) -> Outcome:
     """The trained correction; one of nothing if no architecture is wanted."""
     if plan.settings.model == NO_MODEL:
         zero = np.zeros(plan.horizon)
         return Outcome({}, 0, Calibration(zero, zero, zero, 0.0), 0)
-    loop = Loop(model, windows, plan.settings, plan.folder, plan.identity, plan.device)
+    trainer = Trainer(
+        build=lambda: build_model(config),
+        windows=windows,
+        settings=plan.settings,
+        folder=plan.folder,
+        identity=plan.identity,
+        device=plan.device,
+    )
     with without_denormals():
-        return loop.run(stop)
+        return trainer.run(stop)
 
 
 def _narrowing(result: Calibration) -> tuple[float, ...]:

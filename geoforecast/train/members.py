@@ -1,0 +1,97 @@
+"""Several seeds, and the epochs that were kept once more on all that may be learned from."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from geoforecast.models import Correction
+from geoforecast.models.ensemble import Ensemble
+from geoforecast.samples.split import Split
+from geoforecast.settings import TrainSettings
+from geoforecast.train.calibrate import calibrate
+from geoforecast.train.loop import Loop, Outcome
+from geoforecast.train.stop import Stop
+from geoforecast.train.windows import Windows
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """What it takes to train any number of members.
+
+    Attributes:
+        build: makes a new model.
+        windows: what to learn from.
+        settings: resolved settings; a member's seed counts on from theirs.
+        folder: the run's directory.
+        identity: see Loop.
+        device: where tensors live.
+    """
+
+    build: Callable[[], Correction]
+    windows: Windows
+    settings: TrainSettings
+    folder: Path
+    identity: str
+    device: torch.device
+
+    def run(self, stop: Stop) -> Outcome:
+        """Train all members, weigh their mean, and train them again on more steps.
+
+        The epoch and the weight are chosen on the validation block. Where a correction helped
+        there, each member is trained anew for as many epochs on training and validation steps
+        together: the newest steps are those most like what is to come.
+
+        Raises:
+            InterruptedRunError: stopped early; what was done is saved.
+        """
+        outcomes = [self._member(number, stop) for number in range(self.settings.members)]
+        weights = [outcome.weights for outcome in outcomes]
+        model = self._loaded(weights)
+        result = calibrate(model, self.windows, self.settings.seed, self.device)
+        if any(result.blend) and self.settings.retrain:
+            old = self.windows.split
+            everything = replace(self.windows, split=Split(old.test, old.test, old.steps))
+            for number, outcome in enumerate(outcomes):
+                if outcome.epoch:
+                    weights[number] = self._again(number, outcome.epoch, everything, stop)
+        epoch = max(outcome.epoch for outcome in outcomes)
+        epochs = sum(outcome.epochs for outcome in outcomes)
+        return Outcome(self._loaded(weights).state_dict(), epoch, result, epochs)
+
+    def _member(self, number: int, stop: Stop) -> Outcome:
+        if self.settings.members > 1:
+            log.info("member %d of %d", number + 1, self.settings.members)
+        return self._loop(number, self.windows, self._place(number)).run(stop)
+
+    def _again(
+        self, number: int, epochs: int, windows: Windows, stop: Stop
+    ) -> dict[str, torch.Tensor]:
+        log.info("again for %d epochs, on the validation steps as well", epochs)
+        loop = self._loop(number, windows, self._place(number) / "again")
+        return loop.run_for(epochs, stop)
+
+    def _loop(self, number: int, windows: Windows, folder: Path) -> Loop:
+        folder.mkdir(parents=True, exist_ok=True)
+        settings = replace(self.settings, seed=self.settings.seed + number)
+        torch.manual_seed(settings.seed)
+        model = self.build().to(self.device)
+        return Loop(model, windows, settings, folder, self.identity, self.device)
+
+    def _place(self, number: int) -> Path:
+        return self.folder / f"member{number + 1}" if number else self.folder
+
+    def _loaded(self, weights: list[dict[str, torch.Tensor]]) -> Correction:
+        """The members with these weights, as one model."""
+        models = []
+        for state in weights:
+            model = self.build().to(self.device)
+            model.load_state_dict(state)
+            models.append(model)
+        return (Ensemble(models) if len(models) > 1 else models[0]).eval()
