@@ -10,9 +10,7 @@ additions would change the last bit. So tiles equal the whole raster to the bit.
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,7 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geoforecast.errors import RunError, SettingsError
+from geoforecast.errors import RunError
+from geoforecast.forecast.device import pick_device, run_model
 from geoforecast.forecast.evidence import Watch
 from geoforecast.forecast.mixing import member_references
 from geoforecast.forecast.series import Series, conditions, make_series
@@ -36,7 +35,6 @@ from geoforecast.references.mixture import MIXTURE, Tally
 from geoforecast.samples.features import Array, assemble
 from geoforecast.samples.normaliser import BandStatistics
 from geoforecast.samples.split import Split
-from geoforecast.system import granted_cpus
 
 BLOCK_PX = 256  # side of the lattice that the model runs on
 FORECAST = "forecast"  # the method name beside those of the references
@@ -330,16 +328,6 @@ def _blocks(area: Tile) -> Iterator[Tile]:
             yield Tile(row, min(row + BLOCK_PX, area.row1), col, min(col + BLOCK_PX, area.col1))
 
 
-def run_model(
-    model: Correction, x_BTCHW: NDArray[np.float32], leads: int, device: torch.device
-) -> Array:
-    """The model's correction (B, lead, band, y, x) of numpy inputs, without gradients."""
-    with without_denormals(), torch.inference_mode():
-        output = model(torch.from_numpy(x_BTCHW).to(device), leads)
-    result: Array = output.float().cpu().numpy()
-    return result
-
-
 def open_engine(project: Project, run: str, device: str = "auto") -> Engine:
     """Load a run and the cube, and check that they fit.
 
@@ -394,43 +382,3 @@ def _watch(series: Series, checkpoint: Checkpoint) -> Watch:
     tally = Tally(checkpoint.members, **checkpoint.errors)
     tiles = [Tile(*sides) for sides in checkpoint.watched]
     return Watch(series, tally, end, tiles, checkpoint.horizon)
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of a --device value; auto takes CUDA, then MPS, then the CPU.
-
-    Raises:
-        SettingsError: the device is not there.
-    """
-    available = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    if name == "auto":
-        name = next(key for key, there in available.items() if there)
-    if not available[name]:
-        there = ", ".join(key for key, ok in available.items() if ok)
-        raise SettingsError(
-            f"--device {name}: PyTorch {torch.__version__} finds none.",
-            remedy=f"Use one of {there}, or install a PyTorch built for {name}.",
-        )
-    # Repeatable on a GPU too; the CPU is, for one number of threads.
-    torch.backends.cudnn.deterministic = True
-    if "OMP_NUM_THREADS" not in os.environ:
-        # torch counts the machine's cores, not those that a container or SLURM grants.
-        torch.set_num_threads(granted_cpus())
-    return torch.device(name)
-
-
-@contextlib.contextmanager
-def without_denormals() -> Iterator[None]:
-    """Round numbers near zero to zero: decaying states are many times slower otherwise.
-
-    The setting is the thread's, not torch's, so it is put back for all other code.
-    """
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)

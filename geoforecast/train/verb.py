@@ -18,7 +18,7 @@ import torch
 
 from geoforecast import __version__
 from geoforecast.errors import InputError, RunError, SeriesTooShortError
-from geoforecast.forecast.engine import pick_device, without_denormals
+from geoforecast.forecast.device import pick_device, without_denormals
 from geoforecast.forecast.mixing import known_at, member_references
 from geoforecast.forecast.series import Series, conditions, make_series, pick_bands
 from geoforecast.models import ModelConfig, build_model

@@ -15,7 +15,7 @@ import jinja2
 
 from geoforecast import __version__
 from geoforecast.figures.words import four_digits, shown_unit, step_length, time_label
-from geoforecast.forecast.engine import FORECAST, Engine
+from geoforecast.forecast.engine import FORECAST, OURS, Engine
 from geoforecast.validate.accumulate import map_reference
 from geoforecast.validate.charts import Chart, draw_chart, line_styles
 from geoforecast.validate.maps import BIAS, DIFFERENCE, SKILL, MapKey, Shown, file_slugs
@@ -31,6 +31,7 @@ from geoforecast.validate.pictures import (
     shared_limits,
 )
 from geoforecast.validate.summary import (
+    BOUNDS,
     LeadSummary,
     MetricRow,
     percent,
@@ -39,6 +40,8 @@ from geoforecast.validate.summary import (
 
 TRIPTYCH = "triptych"
 MAX_PICTURES = 40  # embedded; further ones are in maps/ only, or the file would not open
+ALWAYS_DRAWN = ("persistence", "climatology")
+MOST_DRAWN = 4  # references beside those: charts of more lines cannot be read
 SMALLEST_SKILL_SCALE = 0.1  # so that skills near 0 look as pale as they are
 PACKAGES = ("numpy", "torch", "rasterio", "zarr")
 
@@ -124,6 +127,7 @@ def write_report(path: Path, evidence: Evidence) -> None:
     embedded = embedded[:MAX_PICTURES]
     text = environment.get_template("report.html.j2").render(
         evidence=evidence,
+        interval=float(evidence.settings.get("interval", 0)),
         engine=engine,
         grid=engine.cube.grid.describe(),
         period=period(engine),
@@ -179,7 +183,11 @@ def _band_view(evidence: Evidence, band: int) -> dict[str, Any]:
     summary = [item for item in evidence.summary if item.band == name]
     leads = [item.lead for item in summary]
     rmse = {m: [value[m, lead, "rmse"] for lead in leads] for m in evidence.methods}
-    references = [m for m in evidence.methods if m != FORECAST]
+    drawn = _drawn(rmse)
+    covered, width = (
+        [value[FORECAST, lead, name] for lead in leads] if (FORECAST, 1, name) in value else []
+        for name in BOUNDS
+    )
     shares = [item.scored_share for item in summary if not math.isnan(item.scored_share)]
     return {
         "name": name,
@@ -194,23 +202,35 @@ def _band_view(evidence: Evidence, band: int) -> dict[str, Any]:
             min((v[i] for v in rmse.values() if not math.isnan(v[i])), default=None)
             for i in range(len(leads))
         ],
-        "charts": _charts(engine, band, rmse, references, value, leads),
+        "charts": _charts(engine, band, drawn, value, leads),
+        "coverage": [] if any(map(math.isnan, covered)) else covered,
+        "width": width,
         "statistics": engine.statistics[band],
         "pictures": [p for p in evidence.pictures if p.band == band],
     }
+
+
+def _drawn(rmse: dict[str, list[float]]) -> dict[str, list[float]]:
+    """Of many methods those that a chart can show: ours, the plain ones, the closest ones."""
+    simple = [method for method in rmse if method not in OURS]
+    known = {m: [v for v in rmse[m] if not math.isnan(v)] for m in simple}
+    ranked = sorted(simple, key=lambda m: sum(known[m]) / len(known[m]) if known[m] else math.inf)
+    kept = {*OURS, *ALWAYS_DRAWN, *ranked[:MOST_DRAWN]}
+    return {method: values for method, values in rmse.items() if method in kept}
 
 
 def _charts(
     engine: Engine,
     band: int,
     rmse: dict[str, list[float]],
-    references: list[str],
     value: dict[tuple[str, int, str], float],
     leads: list[int],
 ) -> list[Chart]:
     styles = line_styles(list(rmse))
     skills = {
-        m: [value[FORECAST, lead, f"rmse_skill_vs_{m}"] for lead in leads] for m in references
+        m: [value[FORECAST, lead, f"rmse_skill_vs_{m}"] for lead in leads]
+        for m in rmse
+        if m != FORECAST
     }
     lead_label = f"steps of {step_length(engine.cube.times)}"
     unit = shown_unit(engine.units[band])
