@@ -51,7 +51,7 @@ def test_the_files_hold_what_the_engine_says(project):
     result = predict_rasters(project, steps=2, tile=16)
     engine = open_engine(project, "default")
     days = [(t - np.datetime64(0, "s")).astype(float) / 86400 for t in result.valid_times]
-    expected = engine.forecast(engine.cube.grid.whole, 35, days)
+    expected = engine.forecast(engine.cube.grid.whole, 35, days).values
     for path, values in zip(result.files, expected, strict=True):
         with rasterio.open(path) as dataset:
             np.testing.assert_array_equal(dataset.read(), values)

@@ -99,6 +99,7 @@ def test_paths_of_other_rectangles_are_not_mixed_up():
     motion = swirl()
     first = [part.copy() for part in motion.path((0, 0), (20, 24), 2)]
     part = motion.path((3, 5), (6, 7), 2)
+    assert len(motion._paths) == 1  # one rectangle's are kept, however many ask
     np.testing.assert_array_equal(np.stack(part), np.stack(first)[:, 3:9, 5:12])
     np.testing.assert_array_equal(np.stack(motion.path((0, 0), (20, 24), 2)), np.stack(first))
 

@@ -31,6 +31,8 @@ class FakeHindcast:
     forecasts: dict[str, np.ndarray]
     observed: np.ndarray
     valid: np.ndarray
+    lower: np.ndarray | None = None
+    upper: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class FakeEngine:
     methods: tuple[str, ...] = ("forecast", "persistence", "climatology")
     horizon: int = 3
     reference: str = "persistence"
+    yardstick: str = "persistence"
+    has_intervals: bool = False
     blend: tuple[float, ...] = (0.8, 0.5, 0.2)
     fingerprint: str = "f00d"
     junk: float = float("nan")  # what stands where the observation is invalid
@@ -57,7 +61,7 @@ class FakeEngine:
     def units(self) -> tuple[str, ...]:
         return self.cube.units
 
-    def hindcasts(self, tile: Tile, steps: range) -> Iterator[FakeHindcast]:
+    def hindcasts(self, tile: Tile, steps: range, level: float = 0.0) -> Iterator[FakeHindcast]:  # noqa: ARG002
         self.calls.append((tile, steps))
         values, valid = self.cube.read(0, self.cube.shape[0], tile)
         mean = np.array([s.mean for s in self.statistics], np.float32)[:, None, None]
