@@ -76,8 +76,8 @@ class HoleEngine:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
-    def hindcasts(self, tile: Any, steps: range) -> Any:
-        for hindcast in self._engine.hindcasts(tile, steps):
+    def hindcasts(self, tile: Any, steps: range, level: float = 0.0) -> Any:
+        for hindcast in self._engine.hindcasts(tile, steps, level):
             columns = np.arange(tile.col0, tile.col1)
             hindcast.forecasts["climatology"][..., columns < 15] = np.nan
             yield hindcast
@@ -118,7 +118,7 @@ def test_better_steps_counts_steps(engine: Any) -> None:
 
 
 def test_map_reference_is_the_runs_own(engine: Any) -> None:
-    own = dataclasses.replace(engine, reference="climatology")
+    own = dataclasses.replace(engine, yardstick="climatology")
     assert map_reference(own, own.methods) == "climatology"
     other = dataclasses.replace(engine, reference="mixture")
     assert map_reference(other, ("forecast", "climatology")) == "climatology"

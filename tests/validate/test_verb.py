@@ -82,8 +82,8 @@ def test_nothing_valid_is_said_and_survived(engine: Any, tmp_path: Path) -> None
         def __getattr__(self, name: str) -> Any:
             return getattr(engine, name)
 
-        def hindcasts(self, tile: Any, steps: range) -> Any:
-            for hindcast in engine.hindcasts(tile, steps):
+        def hindcasts(self, tile: Any, steps: range, level: float = 0.0) -> Any:
+            for hindcast in engine.hindcasts(tile, steps, level):
                 yield dataclasses.replace(hindcast, valid=np.zeros_like(hindcast.valid))
 
     result = write_validation(tmp_path / "run", Blind(), ValidateSettings())
