@@ -4,14 +4,17 @@
 
 Each series is stacked, trained, forecast and validated by one command line in a process of
 its own, with no option but what the series' README demands. What is printed is Markdown:
-every command line, then one table for the forecasts at lead 1 and one for the series that
-can only be stacked. The data are not part of this project; without them nothing is run.
+every command line, then tables for the forecasts and one for the series that can only be
+stacked. A yardstick beside the forecasts is the best of the simple methods in baselines.json of
+the data, known in hindsight. The data are not part of this project; without them nothing is run.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import json
+import math
 import os
 import shlex
 import subprocess
@@ -26,6 +29,10 @@ import zarr
 
 CHAIN = ("train", "predict", "validate")
 Cells = dict[str, str]
+Key = tuple[str, int, str, str]  # band, lead, method, metric
+# Series with at least so many frames before the test block count as long.
+LONG = 28
+LEAD_SCORES = ("rmse", "rmse_skill", "interval_coverage")
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,11 @@ class Series:
 
 SERIES = (
     Series("s2_ndvi_slovenia"),
-    Series("s2_earthnet_29SND"),
+    Series(
+        "s2_earthnet_29SND",
+        ("--expression", "NDVI = (B8A - B04) / (B8A + B04)", "--bands", "NDVI"),
+        "forecast as the index that its yardstick is about",
+    ),
     Series("modis_evi_matogrosso"),
     Series(
         "modis_ndvi_sinop",
@@ -56,8 +67,8 @@ SERIES = (
     ),
     Series(
         "landsat_p035r032",
-        ("--bands", "Red,NIR", "--scale", "1e-4"),
-        "8-band int16: red, NIR x10000, thermal x100; no scale tag, and names that tell no sensor",
+        ("--scale", "1e-4", "--index", "NDVI", "--bands", "NDVI"),
+        "int16 x10000 without a scale tag; forecast as the index that its yardstick is about",
     ),
     Series("era5_t2m_uk"),
     Series("ostia_sst_monthly"),
@@ -82,10 +93,10 @@ class Outcome:
         series: which one.
         command: the command line as a user would write it.
         code: its exit code.
-        seconds: wall time.
+        seconds, cpu_s: wall and processor time.
         peak_mib: largest resident memory of the process.
         grid: steps, bands, rows x columns, valid share; by column of the tables.
-        rmse: (band, method) -> RMSE at lead 1.
+        scores: (band, lead, method, metric) -> value.
     """
 
     series: Series
@@ -94,7 +105,8 @@ class Outcome:
     seconds: float
     peak_mib: float
     grid: Cells = field(default_factory=dict)
-    rmse: dict[tuple[str, str], float] = field(default_factory=dict)
+    cpu_s: float = 0.0
+    scores: dict[Key, float] = field(default_factory=dict)
 
 
 def run_series(series: Series, data: Path, work: Path, stack_only: bool) -> Outcome:
@@ -119,13 +131,14 @@ def run_series(series: Series, data: Path, work: Path, stack_only: bool) -> Outc
     unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB here
     seconds = time.perf_counter() - started
     outcome = Outcome(series, shown, child.returncode, seconds, usage.ru_maxrss / unit)
+    outcome.cpu_s = usage.ru_utime + usage.ru_stime
     if outcome.code:
         tail = log_path.read_text(encoding="utf-8", errors="replace").splitlines()[-12:]
         print(f"Exit code {outcome.code}:", *tail, sep="\n  ", file=sys.stderr)
         return outcome
     outcome.grid = describe_cube(project / "cube.zarr")
     if verbs:
-        outcome.rmse = read_rmse(project / "validation" / "default" / "metrics.csv")
+        outcome.scores = read_scores(project / "validation" / "default" / "metrics.csv")
     return outcome
 
 
@@ -146,37 +159,93 @@ def describe_cube(path: Path) -> Cells:
     }
 
 
-def read_rmse(path: Path) -> dict[tuple[str, str], float]:
-    """RMSE at lead 1 by band and method, from metrics.csv."""
+def read_scores(path: Path) -> dict[Key, float]:
+    """All scores of metrics.csv that have a value."""
     with path.open(encoding="utf-8", newline="") as stream:
         return {
-            (row["band"], row["method"]): float(row["value"])
+            (row["band"], int(row["lead"]), row["method"], row["metric"]): float(row["value"])
             for row in csv.DictReader(stream)
-            if row["metric"] == "rmse" and row["lead"] == "1" and row["value"]
+            if row["value"]
         }
+
+
+def read_yardsticks(data: Path) -> dict[str, tuple[str, float]]:
+    """Series -> the simple method of least RMSE one step ahead, and that RMSE."""
+    path = data / "baselines.json"
+    if not path.is_file():
+        return {}
+    found = {}
+    for name, content in json.loads(path.read_text(encoding="utf-8")).items():
+        methods = content.get("methods", {}) if isinstance(content, dict) else {}
+        errors = {m: one["rmse"] for m, one in methods.items() if "rmse" in one}
+        if errors:
+            best = min(errors, key=lambda method: errors[method])
+            found[name] = best, float(errors[best])
+    return found
 
 
 def cost(outcome: Outcome) -> Cells:
     """The columns that say what a series cost."""
-    return {"wall s": f"{outcome.seconds:.0f}", "peak MiB": f"{outcome.peak_mib:.0f}"}
+    return {
+        "CPU min": f"{outcome.cpu_s / 60:.1f}",
+        "wall s": f"{outcome.seconds:.0f}",
+        "peak MiB": f"{outcome.peak_mib:.0f}",
+    }
 
 
-def forecast_rows(outcomes: list[Outcome]) -> list[Cells]:
-    """One row a series and band: RMSE at lead 1 of all methods, and the forecast's skill."""
+def forecast_rows(
+    outcomes: list[Outcome], yardsticks: dict[str, tuple[str, float]]
+) -> tuple[list[Cells], dict[str, list[float]]]:
+    """One row a series and band for lead 1, and the ratios to the yardstick by kind of series."""
+    rows: list[Cells] = []
+    ratios: dict[str, list[float]] = {}
+    for outcome in outcomes:
+        rmse = {
+            (b, m): v
+            for (b, lead, m, name), v in outcome.scores.items()
+            if lead == 1 and name == "rmse"
+        }
+        for band in dict.fromkeys(band for band, _ in rmse):
+            scores = {method: value for (b, method), value in rmse.items() if b == band}
+            ours, mixture = scores.pop("forecast"), scores.pop("mixture")
+            best = min(scores, key=lambda method: scores[method])
+            name = outcome.series.name
+            row = {"series": name, "band": band, "steps": outcome.grid["steps"]}
+            row |= {"forecast": f"{ours:.4g}", "mixture alone": f"{mixture:.4g}"}
+            row |= {"best reference": f"{best} {scores[best]:.4g}"}
+            if name in yardsticks:
+                method, error = yardsticks[name]
+                steps = int(outcome.grid["steps"])
+                frames = steps - max(3, math.ceil(0.2 * steps))
+                ratios.setdefault("long" if frames >= LONG else "short", []).append(ours / error)
+                ratios.setdefault(
+                    "mixture, long" if frames >= LONG else "mixture, short", []
+                ).append(mixture / error)
+                row |= {"yardstick": f"{method} {error:.4g}", "ratio": f"{ours / error:.3f}"}
+            inside = outcome.scores.get((band, 1, "forecast", "interval_coverage"))
+            row |= {"in 90 %": f"{100 * inside:.0f} %" if inside is not None else "–"}
+            rows.append(row | cost(outcome))
+    return rows, ratios
+
+
+def lead_rows(outcomes: list[Outcome]) -> list[Cells]:
+    """One row a series and band: forecast, skill and coverage at each lead."""
     rows = []
     for outcome in outcomes:
-        for band in dict.fromkeys(band for band, _ in outcome.rmse):
-            scores = {method: value for (b, method), value in outcome.rmse.items() if b == band}
-            ours = scores.pop("forecast")
-            best = min(scores.values())
-            rows.append(
-                {"series": outcome.series.name, "band": band, "steps": outcome.grid["steps"]}
-                | {"forecast": f"{ours:.4g}"}
-                | {"skill": f"{1 - ours / best:+.3f}" if best else "–"}
-                | {method: f"{value:.4g}" for method, value in scores.items()}
-                | cost(outcome)
-            )
-    return rows
+        for band in dict.fromkeys(band for band, *_ in outcome.scores):
+            row = {"series": outcome.series.name, "band": band}
+            for lead in sorted({lead for _, lead, *_ in outcome.scores}):
+                at = {
+                    name: outcome.scores.get((band, lead, "forecast", name)) for name in LEAD_SCORES
+                }
+                if at["rmse"] is None:
+                    continue
+                row[f"RMSE {lead}"] = f"{at['rmse']:.4g}"
+                skill, inside = at["rmse_skill"], at["interval_coverage"]
+                row[f"skill {lead}"] = "–" if skill is None else f"{skill:+.3f}"
+                row[f"in 90 % {lead}"] = "–" if inside is None else f"{100 * inside:.0f} %"
+            rows.append(row)
+    return [row for row in rows if len(row) > 2]
 
 
 def stack_rows(outcomes: list[Outcome]) -> list[Cells]:
@@ -184,7 +253,7 @@ def stack_rows(outcomes: list[Outcome]) -> list[Cells]:
     return [
         {"series": outcome.series.name} | outcome.grid | cost(outcome)
         for outcome in outcomes
-        if outcome.grid and not outcome.rmse
+        if outcome.grid and not outcome.scores
     ]
 
 
@@ -192,7 +261,7 @@ def markdown_table(rows: list[Cells]) -> str:
     """A Markdown table; what it cost comes last, and what a row lacks is a dash."""
     if not rows:
         return ""
-    last = ("wall s", "peak MiB")
+    last = tuple(c for c in ("CPU min", "wall s", "peak MiB") if any(c in row for row in rows))
     columns = [c for c in dict.fromkeys(c for row in rows for c in row) if c not in last]
     columns += last
     lines = [columns, ["---"] * len(columns)]
@@ -200,21 +269,32 @@ def markdown_table(rows: list[Cells]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def report(outcomes: list[Outcome]) -> str:
+def report(outcomes: list[Outcome], yardsticks: dict[str, tuple[str, float]]) -> str:
     """The commands and the tables, as Markdown."""
     commands = "".join(
         (f"    # {why}\n" if (why := outcome.series.why) else "") + f"    {outcome.command}\n"
         for outcome in outcomes
     )
     parts = [f"Commands:\n\n{commands}"]
-    if rows := forecast_rows(outcomes):
-        heading = "RMSE one step ahead on the test steps; skill = 1 - RMSE / best reference's:"
-        parts.append(f"{heading}\n\n{markdown_table(rows)}")
+    rows, ratios = forecast_rows(outcomes, yardsticks)
+    if rows:
+        parts.append(f"RMSE one step ahead on the test steps:\n\n{markdown_table(rows)}")
+        parts += [
+            f"Geometric mean of the ratios, {kind} series: {geometric_mean(values):.3f}\n"
+            for kind, values in sorted(ratios.items())
+        ]
+        heading = "By lead; skill = 1 - RMSE / RMSE of the best reference in hindsight:"
+        parts.append(f"{heading}\n\n{markdown_table(lead_rows(outcomes))}")
     if rows := stack_rows(outcomes):
         parts.append(f"Stacked only:\n\n{markdown_table(rows)}")
     if failed := [outcome.series.name for outcome in outcomes if outcome.code]:
         parts.append(f"Failed: {', '.join(failed)}\n")
     return "\n".join(parts)
+
+
+def geometric_mean(values: list[float]) -> float:
+    """Of positive numbers."""
+    return math.exp(sum(map(math.log, values)) / len(values))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -249,7 +329,7 @@ def main() -> int:
         outcomes = [
             run_series(series, arguments.data, work, arguments.stack_only) for series in there
         ]
-    text = report(outcomes)
+    text = report(outcomes, read_yardsticks(arguments.data))
     print(text, end="")
     if arguments.out:
         arguments.out.write_text(text, encoding="utf-8")

@@ -42,6 +42,11 @@ class Learner:
         """((lead, band), sums) of errors at a step, as far as they are noted but not known."""
         return sorted(self._pending[step].items()) if step in self._pending else []
 
+    def forget(self, step: int) -> None:
+        """Drop what was known before a step: nobody will ask again."""
+        for old in [one for one in self._known if one < step]:
+            del self._known[old]
+
     def knowledge(self, step: int) -> Knowledge:
         """What is known at a step; before ``end`` it is what the tally knew at first.
 
@@ -118,7 +123,7 @@ def note_errors(learner: Learner, stream: TileStream, leads: int, first: int, en
     """
     init = stream.step
     days = [float(day) for day in stream.series.days[init + 1 : min(init + 1 + leads, end)]]
-    if init + len(days) < first:
+    if not days or init + len(days) < first:
         return
     for members in stream.members(days):
         if init + members.lead >= first:

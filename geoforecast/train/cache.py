@@ -156,11 +156,15 @@ class Scored:
     def rmse(self, scale: Sequence[float]) -> dict[str, list[float]]:
         """Root mean squared error per lead over all bands, each divided by its ``scale``."""
         unit = np.square(np.asarray(scale))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return {
-                name: np.sqrt(np.nanmean(square / self.steps / unit, axis=1)).tolist()
-                for name, square in self.squares.items()
-            }
+        known = self.steps > 0
+        bands = known.sum(axis=1)
+        result = {}
+        for name, square in self.squares.items():
+            mean = np.divide(square, self.steps * unit, out=np.zeros_like(square), where=known)
+            total = np.full(len(bands), np.nan)
+            np.divide(mean.sum(axis=1), bands, out=total, where=bands > 0)
+            result[name] = np.sqrt(total).tolist()
+        return result
 
 
 def load_sites(
@@ -202,6 +206,7 @@ def load_sites(
                 made = _forecast(learner, stream, days, base)
                 array.references[step, : len(days)] = series.normaliser.apply(made)
         _score(scored, learner, step, split)
+        learner.forget(step)
     learner.knowledge(end - 1)
     return [array.site(series) for array in arrays], tally, scored
 
