@@ -57,6 +57,38 @@ def test_the_files_hold_what_the_engine_says(project):
             np.testing.assert_array_equal(dataset.read(), values)
 
 
+def test_the_interval_lies_beside_each_forecast(project):
+    result = predict_rasters(project, steps=2, interval=0.8)
+    engine = open_engine(project, "default")
+    days = [(t - np.datetime64(0, "s")).astype(float) / 86400 for t in result.valid_times]
+    expected = engine.forecast(engine.cube.grid.whole, 35, days, 0.8)
+    assert len(result.bounds) == 2
+    for lead, (low, high) in enumerate(result.bounds):
+        for path, end, values in ((low, "lower", expected.lower), (high, "upper", expected.upper)):
+            assert path.name == result.files[lead].name.replace("forecast", end)
+            with rasterio.open(path) as dataset:
+                np.testing.assert_array_equal(dataset.read(), values[lead])
+                assert dataset.tags()["interval"] == "0.8"
+                assert dataset.tags()["end"] == end
+    known = np.isfinite(expected.values)
+    np.testing.assert_array_equal(np.isfinite(expected.lower), known)
+    assert (expected.lower[known] < expected.upper[known]).all()
+    wider = engine.forecast(engine.cube.grid.whole, 35, days, 0.95)
+    assert (wider.upper - wider.lower)[known].sum() > (expected.upper - expected.lower)[known].sum()
+
+
+def test_no_interval_is_written_where_none_is_wanted(project):
+    result = predict_rasters(project, interval=0)
+    assert result.bounds == ()
+    assert {path.name.split("_")[0] for path in result.files[0].parent.iterdir()} == {"forecast"}
+
+
+def test_a_run_that_corrects_one_reference_has_no_interval(make_project, wave):
+    project = make_project(wave)
+    train_model(project, **{**FAST, "epochs": 0, "reference": "trend"})
+    assert predict_rasters(project).bounds == ()
+
+
 def test_default_steps_are_the_horizon(project):
     assert len(predict_rasters(project).files) == 2
 

@@ -11,7 +11,13 @@ import pytest
 from skimage.metrics import structural_similarity
 
 from geoforecast.samples.split import Split
-from geoforecast.validate.accumulate import STATS, Scores, map_reference, score_raster
+from geoforecast.validate.accumulate import (
+    STATS,
+    Scores,
+    map_reference,
+    score_raster,
+    scored_pixels,
+)
 from geoforecast.validate.metrics import evaluate
 from geoforecast.validate.summary import metric_rows
 
@@ -134,3 +140,28 @@ def test_progress_ends_at_the_end(engine: Any) -> None:
         assert seen[-1] == (total, total)
         assert seen == sorted(seen)
         assert len(seen) > total * 0.9
+
+
+def test_coverage_counts_what_lies_inside(engine: Any) -> None:
+    class Bounded(type(engine)):  # type: ignore[misc]
+        def hindcasts(self, tile: Any, steps: range, level: float = 0.0) -> Any:
+            for one in super().hindcasts(tile, steps, level):
+                forecast = one.forecasts["forecast"]
+                # Inside wherever the observation lies no more than 0.1 above the forecast.
+                yield dataclasses.replace(
+                    one, lower=forecast - 1000, upper=forecast + np.float32(0.1)
+                )
+
+    bounded = Bounded(**{**vars(engine), "has_intervals": True})
+    scores = score_raster(bounded, bounded.methods, 16, lambda *_: None, interval=0.9)
+    inside = total = 0
+    for one in bounded.hindcasts(bounded.cube.grid.whole, bounded.split.test_steps):
+        if one.lead == 2:
+            own = scored_pixels(one, bounded.methods, 0)
+            ok = one.observed[0] <= one.forecasts["forecast"][0] + np.float32(0.1)
+            inside, total = inside + int(ok[own].sum()), total + int(own.sum())
+    share, width = scores.coverage(0, 2)
+    assert share == inside / total
+    assert 0 < share < 1
+    assert width == pytest.approx(1000.1, rel=1e-5)
+    assert score_raster(engine, engine.methods, 16, lambda *_: None, interval=0.9).interval == 0
