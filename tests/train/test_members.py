@@ -85,6 +85,7 @@ def test_training_again_sees_the_validation_steps_and_nothing_later(make_project
         np.testing.assert_array_equal(loaded(second)[0][name], array)
 
 
+@pytest.mark.slow
 def test_training_again_goes_on_after_a_stop(make_project, learnable):
     settings = {**FAST, "epochs": 8, "lr": 0.02, "members": 2}
     whole = make_project(learnable, name="whole")
