@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoforecast.references import Array, Reference, Setting, reference
+from geoforecast.references.cholesky import factor, substitute
 from geoforecast.references.climatology import OverallMean, Season
 from geoforecast.references.motion import Motion
 
@@ -156,34 +157,10 @@ def _fit(
                         a[i, j] = gram[triangle[i, j], band, y, x]
                         b[i] -= a[i, j] * shared[band, j]
                     a[i, i] += PRIOR_LEVEL if i == 0 else PRIOR
-                _solve(a, b)
+                factor(a, count)
+                substitute(a, count, b)
                 for i in range(count):
                     result[i, band, y, x] = shared[band, i] + b[i]
-
-
-@numba.njit(nogil=True, cache=True)
-def _solve(a: NDArray[np.float64], b: NDArray[np.float64]) -> None:
-    """Solve a x = b in place, ``a`` symmetric and positive definite; by Cholesky's method.
-
-    LAPACK's call costs more than the work for a few unknowns.
-    """
-    n = len(b)
-    for i in range(n):
-        for j in range(i + 1):
-            total = a[i, j]
-            for k in range(j):
-                total -= a[i, k] * a[j, k]
-            a[i, j] = np.sqrt(total) if i == j else total / a[j, j]
-    for i in range(n):
-        total = b[i]
-        for k in range(i):
-            total -= a[i, k] * b[k]
-        b[i] = total / a[i, i]
-    for i in range(n - 1, -1, -1):
-        total = b[i]
-        for k in range(i + 1, n):
-            total -= a[k, i] * b[k]
-        b[i] = total / a[i, i]
 
 
 class _Harmonic(Reference):

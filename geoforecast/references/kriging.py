@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoforecast.references import Array, Reference, Setting, reference
+from geoforecast.references.cholesky import factor, substitute
 from geoforecast.references.climatology import OverallMean, Season, SeasonalMean, period_days
 from geoforecast.references.motion import Motion
 from geoforecast.references.recent import LENGTH, Recent, pushed
@@ -121,24 +122,11 @@ def _weigh(
         for j in range(i + 1):
             a[i, j] = _covariance(seen[i] - seen[j], length) + mean_variance
         a[i, i] += NOISE
-    for i in range(n):
-        for j in range(i + 1):
-            total = a[i, j]
-            for k in range(j):
-                total -= a[i, k] * a[j, k]
-            a[i, j] = np.sqrt(total) if i == j else total / a[j, j]
+    factor(a, n)
     for lead in range(len(later)):
-        w = weights[lead]
         for i in range(n):
-            total = _covariance(later[lead] - seen[i], length) + mean_variance
-            for k in range(i):
-                total -= a[i, k] * w[k]
-            w[i] = total / a[i, i]
-        for i in range(n - 1, -1, -1):
-            total = w[i]
-            for k in range(i + 1, n):
-                total -= a[k, i] * w[k]
-            w[i] = total / a[i, i]
+            weights[lead, i] = _covariance(later[lead] - seen[i], length) + mean_variance
+        substitute(a, n, weights[lead])
 
 
 @numba.njit(nogil=True, cache=True)
