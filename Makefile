@@ -43,9 +43,10 @@ $(READY): pyproject.toml constraints.txt
 	@$(PIP) install -c $(VENV)/constraints.txt -e . --group dev
 	@touch $@
 
+# A demonstration does without the second training, which takes as long as the first.
 demo: $(READY)  ## Stack, train, predict and validate both sample series
-	$(BIN)/geoforecast -p $(DEMO)/sentinel2 stack sample_data/sentinel2 train predict validate
-	$(BIN)/geoforecast -p $(DEMO)/radar stack sample_data/radar train predict validate
+	$(BIN)/geoforecast -p $(DEMO)/sentinel2 stack sample_data/sentinel2 train --no-retrain predict validate
+	$(BIN)/geoforecast -p $(DEMO)/radar stack sample_data/radar train --no-retrain predict validate
 	@echo
 	@echo "Reports:"
 	@find $(DEMO)/*/validation -name report.html | sort | sed 's/^/  /'
