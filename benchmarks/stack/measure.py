@@ -52,7 +52,7 @@ def run_measured(
             command,
             stdout=file,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **(environment or {})},
+            env={**_usual(), **(environment or {})},
         )
         sampler = threading.Thread(target=_sample, args=(process.pid, ended, peak))
         sampler.start()
@@ -66,6 +66,11 @@ def run_measured(
     said = log.read_text(encoding="utf-8", errors="replace")[-1500:]
     cpu = usage.ru_utime + usage.ru_stime
     return Measured(process.returncode, wall, peak[0] / 2**20, cpu, said)
+
+
+def _usual() -> dict[str, str]:
+    # Installed packages have their bytecode; a checkout makes its own on the first run.
+    return {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 
 
 def _sample(pid: int, ended: threading.Event, peak: list[int]) -> None:
