@@ -231,8 +231,7 @@ class Engine:
             lower = upper = None
             if level and self.has_intervals:
                 lower, upper = self._interval(stream, forecasts[FORECAST], level)
-            observed, valid = self.cube.read(init + 1, init + 1 + leads, tile)
-            numbers = self.series.band_numbers
+            observed, valid = self.series.read(init + 1, init + 1 + leads, tile)
             for lead in range(1, leads + 1):
                 if init + lead < steps.start:
                     continue
@@ -240,8 +239,8 @@ class Engine:
                     step=init + lead,
                     lead=lead,
                     forecasts={k: v[(lead - 1, slice(None), *inner)] for k, v in forecasts.items()},
-                    observed=observed[lead - 1, numbers],
-                    valid=valid[lead - 1, numbers],
+                    observed=observed[lead - 1],
+                    valid=valid[lead - 1],
                     lower=None if lower is None else lower[(lead - 1, slice(None), *inner)],
                     upper=None if upper is None else upper[(lead - 1, slice(None), *inner)],
                 )

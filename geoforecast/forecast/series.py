@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoforecast.raster.cube import Cube
+from geoforecast.raster.grid import Tile
 from geoforecast.references.climatology import period_days
 from geoforecast.references.motion import MotionSource
 from geoforecast.samples.normaliser import BandStatistics, Normaliser, from_meta
@@ -45,6 +46,13 @@ class Series:
     @cached_property
     def band_numbers(self) -> list[int]:
         return [self.cube.bands.index(band) for band in self.bands]
+
+    def read(
+        self, start: int, stop: int, tile: Tile
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Values, band units, and validity of steps of a tile, (step, band, y, x) each."""
+        values, valid = self.cube.read(start, stop, tile)
+        return values[:, self.band_numbers], valid[:, self.band_numbers]
 
     @cached_property
     def days(self) -> NDArray[np.float64]:

@@ -174,9 +174,7 @@ class TileStream:
         start = step - step % CHUNK_STEPS
         if start not in self._blocks:
             stop = min(start + CHUNK_STEPS, len(self.series.days))
-            values, valid = self.series.cube.read(start, stop, self.tile)
-            numbers = self.series.band_numbers
-            self._blocks[start] = values[:, numbers], valid[:, numbers]
+            self._blocks[start] = self.series.read(start, stop, self.tile)
             for old in [key for key in self._blocks if key + CHUNK_STEPS <= self.step]:
                 del self._blocks[old]
         values, valid = self._blocks[start]

@@ -110,7 +110,7 @@ def choose_sites(series: Series, steps: int, leads: int, seed: int) -> list[Tile
     chosen = []
     probes = np.linspace(0, steps - 1, num=min(steps, 4)).astype(int)
     for index in order:
-        seen = [series.cube.read(s, s + 1, tiles[index])[1].any() for s in probes.tolist()]
+        seen = [series.read(s, s + 1, tiles[index])[1].any() for s in probes.tolist()]
         if any(seen):
             chosen.append(tiles[index])
         if len(chosen) == wanted:
