@@ -30,15 +30,9 @@ from geoforecast.references.mixture import MIXTURE
 from geoforecast.samples.features import channel_count
 from geoforecast.samples.split import Split
 from geoforecast.settings import TrainSettings
-from geoforecast.train.cache import (
-    choose_sites,
-    choose_watched,
-    fit_references,
-    load_sites,
-    residual_scale,
-)
 from geoforecast.train.calibrate import Calibration
 from geoforecast.train.loop import LAST, Outcome
+from geoforecast.train.material import gather
 from geoforecast.train.members import Trainer
 from geoforecast.train.stop import Stop
 from geoforecast.train.windows import Windows
@@ -182,15 +176,12 @@ def _train(plan: Plan, stop: Stop) -> tuple[Checkpoint, Outcome]:
         base = settings.reference
         if base != MIXTURE:
             find_reference(base, bare.step_days)
-    tiles = choose_sites(bare, split.test, plan.horizon, settings.seed)
-    names = member_references(bare)
-    series = bare.with_parameters(fit_references(bare, tiles, names, split.validation, stop))
-    sites, tally, scored = load_sites(series, tiles, base, split, plan.horizon, stop)
-    errors = scored.rmse([band.std if band.std > 0 else 1.0 for band in series.statistics])
+    steps = plan.lookback, plan.horizon
+    material = gather(bare, split, base, steps, settings.seed, stop)
+    series, tally = material.series, material.tally
+    errors = material.scored.rmse([b.std if b.std > 0 else 1.0 for b in series.statistics])
     log.info("validation error: %s", _error_text(errors, base))
-    scale = residual_scale(sites, split.validation)
-    windows = Windows(sites, split, plan.lookback, plan.horizon, series.step_days, scale)
-    outcome = _corrected(plan, config, windows, stop)
+    outcome = _corrected(plan, config, material.windows, stop)
     result = outcome.calibration
     _say_outcome(outcome, base, settings.model)
     cube = series.cube
@@ -202,13 +193,11 @@ def _train(plan: Plan, stop: Stop) -> tuple[Checkpoint, Outcome]:
         horizon=plan.horizon,
         step_days=series.step_days,
         reference=base,
-        members=tuple(names),
-        watched=tuple(
-            (t.row0, t.row1, t.col0, t.col1) for t in choose_watched(tiles, len(series.bands))
-        ),
+        members=member_references(series),
+        watched=material.watched,
         known_until=str(cube.times[split.test - 1]),
-        parameters={name: dict(numbers) for name, numbers in series.parameters.items()},
-        residual_scale=tuple(tuple(float(v) for v in row) for row in scale),
+        parameters=material.parameters,
+        residual_scale=material.residual_scale,
         blend=tuple(float(weight) for weight in result.blend),
         narrowing=_narrowing(result),
         normaliser=pick_bands(cube.meta["normaliser"], cube.bands, series.bands),
