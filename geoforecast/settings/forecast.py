@@ -17,6 +17,12 @@ class TrainSettings:
         "architecture of the correction, a file of models/; none: the mixture alone",
     )
     reference: str = setting("auto", "forecast to correct; auto: the mixture of all references")
+    loss: str = setting(
+        "auto",
+        "what training lowers; auto: what suits the kind of targets",
+        choices=("auto", "huber", "mse"),
+        metavar=None,
+    )
     epochs: int = setting(30, "most passes over the training samples", minimum=0)
     lookback: int = setting(
         0, "input steps; 0: 6, fewer if the series is short", minimum=0, metavar="STEPS"

@@ -21,7 +21,7 @@ from geoforecast.models import Correction
 from geoforecast.project import replacing
 from geoforecast.settings import TrainSettings
 from geoforecast.train.calibrate import Calibration, calibrate
-from geoforecast.train.losses import masked_huber
+from geoforecast.train.losses import find_loss, resolve_loss
 from geoforecast.train.stop import Stop
 from geoforecast.train.windows import Windows
 
@@ -80,6 +80,7 @@ class Loop:
         self.optimiser = torch.optim.AdamW(
             model.parameters(), lr=settings.lr, weight_decay=WEIGHT_DECAY
         )
+        self.loss = find_loss(resolve_loss(settings.loss, windows.kind))
         self.steps_an_epoch = self._steps_an_epoch()
         self.epoch = 0
         self.rows: list[dict[str, Any]] = []
@@ -150,7 +151,7 @@ class Loop:
             rate = self._rate(self.epoch * self.steps_an_epoch + step)
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
-            loss = masked_huber(self.model(x, self.windows.horizon), target, known)
+            loss = self.loss(self.model(x, self.windows.horizon), target, known)
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
             clip_grad_norm_(self.model.parameters(), CLIP_NORM)

@@ -31,6 +31,7 @@ class Windows:
         lookback, horizon: steps.
         step_days: the nominal step.
         scale_LB: (lead, band) error of the reference, by which residuals are divided.
+        kind: of the targets: continuous, count, binary or categorical.
     """
 
     sites: Sequence[Site]
@@ -39,6 +40,7 @@ class Windows:
     horizon: int
     step_days: float
     scale_LB: Array
+    kind: str = "continuous"
 
     @property
     def train_inits(self) -> range:
