@@ -7,6 +7,7 @@ halo is clipped, never padded, at the raster's edge.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -126,6 +127,16 @@ class Grid:
     def describe(self) -> str:
         """One line for people: CRS, pixel size and shape."""
         epsg = self.crs.to_epsg() if self.wkt else None
-        unnamed = self.wkt.split('"')[1] if '"' in self.wkt else "no CRS"
-        name = f"EPSG:{epsg}" if epsg else unnamed
+        name = f"EPSG:{epsg}" if epsg else _name_of(self.wkt)
         return f"{name}, {self.res[0]:g} x {self.res[1]:g}, {self.shape[1]} x {self.shape[0]} px"
+
+
+def _name_of(wkt: str) -> str:
+    """What a CRS without a code is called: its own name, or its projection's."""
+    if '"' not in wkt:
+        return "no CRS"
+    name = wkt.split('"')[1]
+    projection = re.search(r'PROJECTION\["([^"]+)', wkt)
+    if projection and name.casefold() in ("unnamed", "unknown"):
+        return f"{projection[1].replace('_', ' ')} (without an EPSG code)"
+    return name

@@ -317,3 +317,16 @@ def test_clipping_and_piles_are_named(values: np.ndarray, make_cube: MakeCube) -
     assert all(item.attention for item in clipped)
     piled = [item for item in findings if "of b1 is at its lowest value, 0.5000" in item.text]
     assert [item.attention for item in piled] == [False]
+
+
+def test_thinned_pictures_keep_the_rasters_shape(make_cube: MakeCube) -> None:
+    """A thinned picture's own ratio is another, and a style sheet goes by that one."""
+    values = np.random.default_rng(0).random((3, 1, 40, 900)).astype(np.float32)
+    values[1, :, :, :30] = np.nan
+    _, page, _ = parse(quality_of(make_cube(values)))
+    pictures = [found for tag, found in page.found if tag == "img" and "style" in found]
+    assert len(pictures) == 4  # the coverage and a thumbnail a step
+    for found in pictures:
+        ratio = f"aspect-ratio: {found['width']} / {found['height']}"
+        assert found["style"] == ratio
+        assert int(found["width"]) > 5 * int(found["height"])

@@ -207,6 +207,10 @@ def test_no_sensor_is_chosen_for_names_that_tell_nothing(scene):
     for file in files:
         assert choose_sensor([file], StackSettings()).sensor is None
     assert choose_sensor(files, StackSettings(sensor="none")).text == "Sensor: none."
+    text = choose_sensor(files, StackSettings()).text
+    assert text == "Sensor: none recognised; values are as the files' tags say."
+    text = choose_sensor(files, StackSettings(scale=1e-4)).text
+    assert text == "Sensor: none recognised; values are as told (--scale 0.0001)."
 
 
 def test_two_sensors_that_fit_alike_are_none(scene):

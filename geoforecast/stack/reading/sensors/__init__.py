@@ -122,7 +122,13 @@ def choose_sensor(files: Sequence[SceneFile], settings: StackSettings) -> Sensor
             None, f"Sensor: none, as the files look like {names}; choose one with --sensor."
         )
     if not fitting:
-        return SensorChoice(None, "Sensor: none recognised; values are as the files' tags say.")
+        told = [
+            f"--{name} {value:g}"
+            for name, value in (("scale", settings.scale), ("offset", settings.offset))
+            if value is not None
+        ]
+        source = f"as told ({', '.join(told)})" if told else "as the files' tags say"
+        return SensorChoice(None, f"Sensor: none recognised; values are {source}.")
     sensor = sensors()[fitting[0]]
     told = f"{counts[sensor.name]} of {total} files"
     return SensorChoice(sensor, f"Sensor: {sensor.name} ({sensor.title}), told by {told}.")
