@@ -82,6 +82,22 @@ class StaticWriter:
         self._group.attrs["geoforecast"] = self._content
 
 
+def static_units(cube_path: Path) -> dict[str, str]:
+    """Unit of each static layer of a cube by name, without a pixel; empty if it has none.
+
+    Raises:
+        CubeError: they are there but cannot be read.
+    """
+    if not (cube_path / GROUP).exists():
+        return {}
+    try:
+        group: Any = zarr.open_group(cube_path, mode="r", path=GROUP)
+        content = group.attrs["geoforecast"]
+        return dict(zip(content["names"], content["units"], strict=True))
+    except (KeyError, ValueError, TypeError, RuntimeError, OSError) as error:
+        raise _unreadable(cube_path, error) from error
+
+
 def read_static(
     cube_path: Path, tile: Tile | None = None
 ) -> tuple[tuple[str, ...], NDArray[np.float32], NDArray[np.bool_]] | None:
@@ -107,9 +123,13 @@ def read_static(
         if np.isnan(values[valid]).any() or len(names) != len(values):
             raise ValueError("valid pixels have no value; a chunk is missing")
     except (KeyError, ValueError, TypeError, RuntimeError, OSError) as error:
-        raise CubeError(
-            f"The static layers of {cube_path} cannot be read.",
-            where=f"{type(error).__name__}: {error}",
-            remedy="Make the cube again: geoforecast stack FOLDER --overwrite.",
-        ) from error
+        raise _unreadable(cube_path, error) from error
     return names, values, valid
+
+
+def _unreadable(cube_path: Path, error: Exception) -> CubeError:
+    return CubeError(
+        f"The static layers of {cube_path} cannot be read.",
+        where=f"{type(error).__name__}: {error}",
+        remedy="Make the cube again: geoforecast stack FOLDER --overwrite.",
+    )

@@ -19,9 +19,9 @@ PER_BAND = 4  # value, valid, age, residual
 PER_STEP = 6  # future flag, step length, annual and daily sine and cosine
 
 
-def channel_count(bands: int) -> int:
-    """Number of input channels for a number of bands."""
-    return PER_BAND * bands + PER_STEP
+def channel_count(bands: int, context: int = 0) -> int:
+    """Number of input channels for a number of bands, and channels of samples/context.py."""
+    return PER_BAND * bands + PER_STEP + context
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ def assemble(
     reference_LBHW: Array,
     days: Sequence[float],
     step_days: float,
+    context_TCHW: Array | None = None,
 ) -> Array:
     """The input sequence: the lookback steps, then one step a lead that holds the reference.
 
@@ -57,12 +58,17 @@ def assemble(
         reference_LBHW: the reference forecast of each lead, model units; NaN where none.
         days: time of each lead in days since 1970.
         step_days: the nominal step.
+        context_TCHW: (lookback + leads, channel, y, x) what else is seen, finite; it comes last.
     Returns:
         (lookback + leads, channel, y, x) float32, finite everywhere.
     """
     past, bands, height, width = lookback.values_TBHW.shape
     leads = reference_LBHW.shape[0]
-    x = np.empty((past + leads, channel_count(bands), height, width), dtype=np.float32)
+    further = 0 if context_TCHW is None else context_TCHW.shape[1]
+    own = channel_count(bands)
+    x = np.empty((past + leads, own + further, height, width), dtype=np.float32)
+    if context_TCHW is not None:
+        x[:, own:] = context_TCHW
     x[:past, :bands] = lookback.values_TBHW
     x[:past, bands : 2 * bands] = lookback.valid_TBHW
     x[:past, 2 * bands : 3 * bands] = _age(lookback.age_TBHW)
@@ -80,7 +86,7 @@ def assemble(
     times = [*lookback.days, *days]
     for index, day in enumerate(times):
         gap = day - times[index - 1] if index else step_days
-        x[index, PER_BAND * bands :] = np.asarray(
+        x[index, PER_BAND * bands : own] = np.asarray(
             _step_channels(day, gap, step_days, future=index >= past), dtype=np.float32
         )[:, None, None]
     return x
