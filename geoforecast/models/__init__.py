@@ -18,7 +18,7 @@ from torch import nn
 
 from geoforecast.errors import SettingsError, did_you_mean
 
-NOT_ARCHITECTURES = {"checkpoint", "ensemble"}
+NOT_ARCHITECTURES = {"checkpoint", "ensemble", "recurrent"}
 
 
 @dataclass(frozen=True)

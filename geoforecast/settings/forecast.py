@@ -12,6 +12,19 @@ class TrainSettings:
     """How a run is trained: section [train]."""
 
     run: str = setting("default", "name of the run", metavar="NAME")
+    bands: tuple[str, ...] = setting(
+        (), "bands of the cube to forecast, by name, comma-separated; default: all", metavar="B,B"
+    )
+    inputs: tuple[str, ...] = setting(
+        (),
+        "further bands whose past the correction sees but that are not forecast, "
+        "comma-separated, or `none`; default: all that --bands leaves",
+        metavar="B,B",
+    )
+    static: bool = setting(True, "let the correction see the cube's static layers")
+    drivers: bool = setting(
+        True, "let the correction see the cube's drivers, up to the time that is forecast"
+    )
     model: str = setting(
         "convlstm",
         "architecture of the correction, a file of models/; none: the mixture alone",
@@ -36,13 +49,18 @@ class TrainSettings:
     hidden: int = setting(16, "channels of each recurrent layer", minimum=1)
     layers: int = setting(2, "recurrent layers", minimum=1)
     kernel: int = setting(3, "odd kernel size in pixels", minimum=1)
-    peepholes: bool = setting(False, "let ConvLSTM gates see the cell state")
+    peepholes: bool = setting(False, "let the gates of convlstm see the cell state")
     members: int = setting(
         1, "models trained from different seeds, whose mean is the correction", minimum=1
     )
     retrain: bool = setting(
         True,
         "once the epochs are chosen, train them again on training and validation steps together",
+    )
+    refit: bool = setting(
+        False,
+        "once all is scored, fit everything again on all steps, those of the test block as well, "
+        "for forecasts of what comes next",
     )
     lr: float = setting(3e-3, "peak learning rate", above=0)
     batch_size: int = setting(8, "samples a step", minimum=1)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from geoforecast.errors import SettingsError
 from geoforecast.models import ModelConfig, architecture_names, build_model
+from geoforecast.models.convgru import ConvGRULayer
 from geoforecast.models.convlstm import ConvLSTMLayer
 
 CONFIG = ModelConfig("convlstm", 5, 2, 3, 2, 3, peepholes=False)
@@ -33,10 +35,11 @@ def test_a_new_model_corrects_nothing(name):
 
 
 @pytest.mark.parametrize("name", LEARNED)
-@pytest.mark.parametrize("shape", [(3, 1, 3), (3, 2, 4), (5, 2, 3), (1, 2, 3)])
+@pytest.mark.parametrize("shape", [(3, 1, 3), (3, 2, 4), (5, 2, 3), (1, 2, 3), (3, 3, 2)])
 def test_the_halo_is_exactly_how_far_a_pixel_sees(name, shape):
     kernel, layers, steps = shape
-    built = shaken(model(name, kernel=kernel, layers=layers)).double()
+    # Wide enough that no lead's rectified channels are all shut.
+    built = shaken(model(name, kernel=kernel, layers=layers, hidden=8)).double()
     halo = built.halo_px(steps)
     side = 2 * halo + 5
     x = torch.randn(1, steps, 5, side, side, dtype=torch.float64, requires_grad=True)
@@ -54,46 +57,87 @@ def test_no_architecture_has_nothing_to_learn_and_sees_nothing():
 
 @pytest.mark.parametrize("name", LEARNED)
 def test_every_weight_learns(name):
-    built = shaken(model(name, peepholes=True))
+    built = shaken(model(name, peepholes=name == "convlstm"))
     built(torch.randn(1, 4, 5, 6, 6), 2).square().sum().backward()
     for label, weight in built.named_parameters():
         assert weight.grad is not None, label
         assert weight.grad.abs().sum() > 0, label
 
 
-def reference_layer(layer, inputs):
-    """The paper's equations, one gate at a time, in float64."""
-    conv, hidden = torch.nn.functional.conv2d, layer.hidden
-    pad = layer.input_conv.kernel_size[0] // 2
-    weights = [*layer.input_conv.weight.split(hidden), *layer.state_conv.weight.split(hidden)]
-    wxi, wxf, wxo, wxc, whi, whf, who, whc = weights
-    bi, bf, bo, bc = (b[:, None, None] for b in layer.input_conv.bias.split(hidden))
-    wci, wcf, wco = layer.peepholes if layer.peepholes is not None else (0.0, 0.0, 0.0)
-    h = c = torch.zeros(1, hidden, *inputs[0].shape[-2:], dtype=torch.float64)
-    outputs = []
-    for x in inputs:
-
-        def gate(wx, wh, b, peep=0.0, x=x, h=h):
-            return conv(x, wx, padding=pad) + conv(h, wh, padding=pad) + peep + b
-
-        i = torch.sigmoid(gate(wxi, whi, bi, wci * c))
-        f = torch.sigmoid(gate(wxf, whf, bf, wcf * c))
-        new = f * c + i * torch.tanh(gate(wxc, whc, bc))
-        o = torch.sigmoid(gate(wxo, who, bo, wco * new))  # the new cell, not the old one
-        h, c = o * torch.tanh(new), new
-        outputs.append(h)
-    return outputs
-
-
-@pytest.mark.parametrize("peepholes", [False, True])
-def test_convlstm_follows_the_paper(peepholes):
-    torch.manual_seed(1)
-    layer = shaken(ConvLSTMLayer(2, 3, 3, peepholes=peepholes)).double()
-    inputs = [torch.randn(1, 2, 5, 6, dtype=torch.float64) for _ in range(4)]
-    for ours, theirs in zip(layer(inputs), reference_layer(layer, inputs), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
-
-
 def test_the_forget_gate_begins_open():
     layer = ConvLSTMLayer(2, 3, 3, peepholes=False)
     assert layer.input_conv.bias.tolist() == [0] * 3 + [1] * 3 + [0] * 6
+
+
+def convolved(weight, field):
+    """A convolution with zeros around the field, pixel by pixel: no library's, and slow."""
+    outputs, _, side, _ = weight.shape
+    reach = side // 2
+    _, height, width = field.shape
+    result = np.zeros((outputs, height, width))
+    for row in range(height):
+        for col in range(width):
+            for dy in range(-reach, reach + 1):
+                for dx in range(-reach, reach + 1):
+                    if 0 <= row + dy < height and 0 <= col + dx < width:
+                        seen = field[:, row + dy, col + dx]
+                        result[:, row, col] += weight[:, :, dy + reach, dx + reach] @ seen
+    return result
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def plain_lstm(weights, inputs, hidden):
+    wx, wh = (np.split(weights[f"{name}.weight"], 4) for name in ("input_conv", "state_conv"))
+    bias = [part[:, None, None] for part in np.split(weights["input_conv.bias"], 4)]
+    peep = weights.get("peepholes", np.zeros((3, hidden, 1, 1)))
+    h = c = np.zeros((hidden, *inputs[0].shape[1:]))
+    for x in inputs:
+        i, f, o, g = (
+            convolved(a, x) + convolved(b, h) + d for a, b, d in zip(wx, wh, bias, strict=True)
+        )
+        i, f = sigmoid(i + peep[0] * c), sigmoid(f + peep[1] * c)
+        c = f * c + i * np.tanh(g)
+        h = sigmoid(o + peep[2] * c) * np.tanh(c)
+        yield h
+
+
+def plain_gru(weights, inputs, hidden):
+    wx = np.split(weights["input_conv.weight"], 3)
+    bias = [part[:, None, None] for part in np.split(weights["input_conv.bias"], 3)]
+    wz, wr = np.split(weights["gate_conv.weight"], 2)
+    h = np.zeros((hidden, *inputs[0].shape[1:]))
+    for x in inputs:
+        from_x = [convolved(w, x) + b for w, b in zip(wx, bias, strict=True)]
+        z = sigmoid(from_x[0] + convolved(wz, h))
+        r = sigmoid(from_x[1] + convolved(wr, h))
+        new = np.tanh(from_x[2] + convolved(weights["state_conv.weight"], r * h))
+        h = (1 - z) * new + z * h
+        yield h
+
+
+@pytest.mark.parametrize(
+    ("make", "plain"),
+    [
+        (lambda: ConvLSTMLayer(2, 3, 3, peepholes=False), plain_lstm),
+        (lambda: ConvLSTMLayer(2, 3, 3, peepholes=True), plain_lstm),
+        (lambda: ConvGRULayer(2, 3, 3), plain_gru),
+    ],
+    ids=["convlstm", "peepholes", "convgru"],
+)
+def test_cells_are_their_formulas_pixel_by_pixel(make, plain):
+    torch.manual_seed(3)
+    layer = shaken(make()).double()
+    weights = {name: weight.numpy() for name, weight in layer.state_dict().items()}
+    inputs = torch.randn(4, 2, 5, 4, dtype=torch.float64)
+    expected = list(plain(weights, list(inputs.numpy()), 3))
+    found = layer([x[None] for x in inputs])
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours[0].detach().numpy(), theirs, rtol=0, atol=1e-12)
+
+
+def test_a_gru_has_no_cell_to_peep_at():
+    with pytest.raises(SettingsError, match="--peepholes is given for convgru"):
+        model("convgru", peepholes=True)
