@@ -12,26 +12,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geoforecast.errors import RunError
+from geoforecast.forecast.context import ContextSource, TileContext, open_context
 from geoforecast.forecast.device import pick_device, run_model
 from geoforecast.forecast.evidence import Watch
-from geoforecast.forecast.mixing import member_references
-from geoforecast.forecast.series import Series, conditions, make_series
+from geoforecast.forecast.opening import check_fit, series_of, steps_until, watch_of
+from geoforecast.forecast.series import Series
 from geoforecast.forecast.stream import TileStream
 from geoforecast.models import Correction
-from geoforecast.models.checkpoint import Checkpoint, load_checkpoint
+from geoforecast.models.checkpoint import FINAL, Checkpoint, load_checkpoint
 from geoforecast.project import Project
 from geoforecast.raster.cube import Cube, open_cube
 from geoforecast.raster.grid import Tile
 from geoforecast.references import reference_classes, spread
 from geoforecast.references.autoregression import HALO_PX, LAGS
-from geoforecast.references.mixture import MIXTURE, Tally
+from geoforecast.references.mixture import MIXTURE
+from geoforecast.samples.context import NO_CONTEXT
 from geoforecast.samples.features import Array, assemble
 from geoforecast.samples.normaliser import BandStatistics
 from geoforecast.samples.split import Split
@@ -88,6 +90,7 @@ class Engine:
         split: the run's own split, on the steps that the cube has now.
         watch: what is known of the references' errors at each step.
         device: where tensors live.
+        seen_until: the last step that went into the run, if it is its final checkpoint.
     """
 
     series: Series
@@ -96,10 +99,22 @@ class Engine:
     split: Split
     watch: Watch
     device: torch.device
+    seen_until: int = -1
 
     @property
     def cube(self) -> Cube:
         return self.series.cube
+
+    @cached_property
+    def context(self) -> ContextSource:
+        """What the correction sees besides the bands; nothing if it has no weight."""
+        seen = self.series.context if any(self.blend) else NO_CONTEXT
+        return open_context(replace(self.series, context=seen))
+
+    @property
+    def weights(self) -> str:
+        """``final`` if they have seen every step of training, else ``honest``."""
+        return FINAL if self.seen_until >= 0 else "honest"
 
     @property
     def horizon(self) -> int:
@@ -192,12 +207,13 @@ class Engine:
             days: valid times in days since 1970, one a lead from the first on.
             level: share of observations that the interval shall cover; 0 for no interval.
         """
+        assert init_step >= self.seen_until  # or the run has seen what it shall forecast
         names = [self.reference]
         outer = self._outer(tile, [init_step], len(days), names)
         stream = self._stream(outer, (), init_step)
         stream.advance_to(init_step)
         reference = stream.forecasts(days, names)[self.reference]
-        forecast = self._corrected(stream, reference, days, tile)
+        forecast = self._corrected(stream, self.context.tile(outer), reference, days, tile)
         inner = (..., *tile.within(outer))
         if not (level and self.has_intervals):
             return Forecast(forecast[inner])
@@ -219,15 +235,18 @@ class Engine:
         inits = range(first, steps.stop - 1)
         if not inits:
             return
+        assert first >= self.seen_until  # or the run has seen what it shall forecast
         outer = self._outer(tile, inits, self.horizon, names)
         inner = tile.within(outer)
         stream = self._stream(outer, names, first)
+        context = self.context.tile(outer)
         for init in inits:
             stream.advance_to(init)
             leads = min(self.horizon, steps.stop - 1 - init)
             days = [float(day) for day in self.series.days[init + 1 : init + 1 + leads]]
             forecasts = stream.forecasts(days)
-            forecasts[FORECAST] = self._corrected(stream, forecasts[self.reference], days, tile)
+            reference = forecasts[self.reference]
+            forecasts[FORECAST] = self._corrected(stream, context, reference, days, tile)
             lower = upper = None
             if level and self.has_intervals:
                 lower, upper = self._interval(stream, forecasts[FORECAST], level)
@@ -292,7 +311,12 @@ class Engine:
         )
 
     def _corrected(
-        self, stream: TileStream, reference: Array, days: Sequence[float], tile: Tile
+        self,
+        stream: TileStream,
+        context: TileContext,
+        reference: Array,
+        days: Sequence[float],
+        tile: Tile,
     ) -> Array:
         """The reference of the stream's tile, corrected wherever ``tile`` reaches."""
         if not any(self.blend):
@@ -300,6 +324,8 @@ class Engine:
         shape = self.cube.grid.shape
         wanted = self._on_lattice(tile)
         correction = np.zeros_like(reference)
+        lookback = self.checkpoint.lookback
+        around = context.at(stream.step, lookback, days)
         for block in _blocks(wanted):
             area = block.expanded(self.model_halo_px(len(days)), shape)
             cut = (..., *area.within(stream.tile))
@@ -308,6 +334,7 @@ class Engine:
                 self.series.normaliser.apply(reference[cut]),
                 days,
                 self.series.step_days,
+                around.part(*area.within(stream.tile)).channels(lookback + len(days)),
             )
             output = run_model(self.model, x_TCHW[None], len(days), self.device)[0]
             correction[(..., *block.within(stream.tile))] = output[(..., *block.within(area))]
@@ -327,57 +354,27 @@ def _blocks(area: Tile) -> Iterator[Tile]:
             yield Tile(row, min(row + BLOCK_PX, area.row1), col, min(col + BLOCK_PX, area.col1))
 
 
-def open_engine(project: Project, run: str, device: str = "auto") -> Engine:
+def open_engine(project: Project, run: str, device: str = "auto", *, final: bool = False) -> Engine:
     """Load a run and the cube, and check that they fit.
 
     Args:
         project: where both lie.
         run: the run's name.
         device: auto, cpu, cuda or mps.
+        final: take the checkpoint that was trained on every step, test block included. It
+            forecasts from its last step on, and nothing it does may be scored.
     Raises:
         CubeError: no usable cube.
         RunError: no usable run, or one for other bands or conditions.
     """
     cube = open_cube(project.cube_path)
-    checkpoint, model = load_checkpoint(project.run_dir(run))
-    missing = [band for band in checkpoint.bands if band not in cube.bands]
-    if missing:
-        raise RunError(
-            f"The run '{run}' forecasts {', '.join(checkpoint.bands)}, but the cube has no "
-            f"{', '.join(missing)}.",
-            where=f"the cube's bands: {', '.join(cube.bands)}",
-            remedy="Stack that band again, or train a new run.",
-        )
-    now = conditions(cube, checkpoint.bands)
-    changed = [key for key, value in checkpoint.conditions.items() if now.get(key) != value]
-    if changed:
-        raise RunError(
-            f"The run '{run}' was trained on a cube of other {', '.join(changed)}.",
-            where=[f"{k}: was {checkpoint.conditions[k]}, is now {now.get(k)}" for k in changed],
-            remedy="Stack as before, or train a new run with --run NAME.",
-        )
-    series = make_series(
-        cube,
-        checkpoint.bands,
-        normaliser=checkpoint.normaliser,
-        step_days=checkpoint.step_days,
-        parameters=checkpoint.parameters,
-    )
+    checkpoint, model = load_checkpoint(project.run_dir(run), final=final)
+    check_fit(run, cube, checkpoint)
+    series = series_of(cube, checkpoint)
     split = Split.from_meta(checkpoint.split, cube.times)
     where = pick_device(device)
-    return Engine(series, checkpoint, model.to(where), split, _watch(series, checkpoint), where)
-
-
-def _watch(series: Series, checkpoint: Checkpoint) -> Watch:
-    """What the run knows of errors, ready to learn on."""
-    if checkpoint.members != member_references(series):
-        raise RunError(
-            "The run was trained with other references than this geoforecast has.",
-            where=f"{', '.join(checkpoint.members)}",
-            remedy="Train it again with --overwrite.",
-        )
-    last = np.datetime64(checkpoint.known_until)
-    end = int(np.searchsorted(series.cube.times, last, side="right"))
-    tally = Tally(checkpoint.members, **checkpoint.errors)
-    tiles = [Tile(*sides) for sides in checkpoint.watched]
-    return Watch(series, tally, end, tiles, checkpoint.horizon)
+    watch = watch_of(series, checkpoint)
+    seen_until = steps_until(cube, checkpoint) - 1 if final else -1
+    engine = Engine(series, checkpoint, model.to(where), split, watch, where, seen_until)
+    engine.context  # noqa: B018  a cube that lacks what the correction sees shows at once
+    return engine

@@ -21,10 +21,11 @@ from geoforecast.errors import RunError
 from geoforecast.models import Correction, ModelConfig, build_model
 from geoforecast.project import replacing, write_json
 
-FORMAT = 2
+FORMAT = 3
 WEIGHTS = "model.safetensors"
 ERRORS = "errors.safetensors"
 META = "model.json"
+FINAL = "final"  # the folder of a run that holds its second checkpoint, trained on everything
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,15 @@ class Checkpoint:
         blend: per lead, the weight of the correction fitted on the validation block.
         narrowing: per lead, what the correction leaves of the mixture's intervals.
         normaliser: as stored in the cube when it was trained, with the statistics.
+        context: what the correction sees besides the bands, and how it is normalised: a
+            samples.context.Context.
         split: the boundaries it was trained with.
         cube: fingerprint of the cube.
         conditions: of the cube, without which the weights mean nothing; see
             forecast.series.conditions.
         seed: of every random draw.
         epoch: the epoch the weights are from; 0 is the untrained model.
+        kept: that epoch of each member; () without a model.
         scores: validation scores, for people.
         errors: sums by name, see references.mixture.Tally.
     """
@@ -69,11 +73,13 @@ class Checkpoint:
     blend: tuple[float, ...]
     narrowing: tuple[float, ...]
     normaliser: dict[str, Any]
+    context: dict[str, Any]
     split: dict[str, str]
     cube: str
     conditions: dict[str, str]
     seed: int
     epoch: int
+    kept: tuple[int, ...]
     scores: dict[str, Any]
     errors: dict[str, NDArray[np.float64]] = dataclasses.field(repr=False)
 
@@ -90,13 +96,34 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, weights: dict[str, tor
     write_json(folder / META, content)
 
 
-def load_checkpoint(folder: Path) -> tuple[Checkpoint, Correction]:
+def final_until(folder: Path) -> str:
+    """The last time that a run's final checkpoint has seen, ISO; "" if it has none.
+
+    Args:
+        folder: the run's.
+    Raises:
+        RunError: it is damaged.
+    """
+    path = folder / FINAL / META
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["known_until"])
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(folder, error) from error
+
+
+def load_checkpoint(folder: Path, *, final: bool = False) -> tuple[Checkpoint, Correction]:
     """A run's checkpoint and its model, on the CPU, in evaluation mode.
 
+    Args:
+        folder: the run's.
+        final: the one that was trained on every step, for forecasts of what comes after.
     Raises:
         RunError: missing, unfinished, damaged, or from a newer geoforecast.
     """
-    path = folder / META
+    place = folder / FINAL if final else folder
+    path = place / META
     if not path.exists():
         state = "has not finished training" if folder.exists() else "does not exist"
         raise RunError(
@@ -119,18 +146,22 @@ def load_checkpoint(folder: Path) -> tuple[Checkpoint, Correction]:
             )
         content.pop("geoforecast")
         content["config"] = ModelConfig(**content["config"])
-        for key in ("bands", "blend", "narrowing", "members"):
+        for key in ("bands", "blend", "narrowing", "members", "kept"):
             content[key] = tuple(content[key])
         content["residual_scale"] = tuple(tuple(row) for row in content["residual_scale"])
         content["watched"] = tuple(tuple(tile) for tile in content["watched"])
-        checkpoint = Checkpoint(**content, errors=load_arrays(folder / ERRORS))
+        checkpoint = Checkpoint(**content, errors=load_arrays(place / ERRORS))
         model = build_model(checkpoint.config)
-        model.load_state_dict(load_file(folder / WEIGHTS))
+        model.load_state_dict(load_file(place / WEIGHTS))
     except (ValueError, KeyError, TypeError, OSError, RuntimeError, SafetensorError) as error:
-        raise RunError(
-            f"The run '{folder.name}' is damaged: {error}.",
-            where=str(folder),
-            remedy=f"Train it again: geoforecast train --run {folder.name} --overwrite.",
-        ) from error
+        raise _damaged(folder, error) from error
     model.eval()
     return checkpoint, model
+
+
+def _damaged(folder: Path, error: Exception) -> RunError:
+    return RunError(
+        f"The run '{folder.name}' is damaged: {error}.",
+        where=str(folder),
+        remedy=f"Train it again: geoforecast train --run {folder.name} --overwrite.",
+    )

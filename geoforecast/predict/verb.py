@@ -17,6 +17,7 @@ from geoforecast import __version__
 from geoforecast.errors import DateError, InterruptedRunError, SettingsError
 from geoforecast.forecast.engine import Engine, open_engine
 from geoforecast.forecast.series import future_times, to_days
+from geoforecast.models.checkpoint import FINAL, final_until
 from geoforecast.project import Project, recorded, replacing
 from geoforecast.raster.geotiff import CogWriter
 from geoforecast.settings import PredictSettings
@@ -40,6 +41,9 @@ class PredictResult:
         files: one COG a valid time, in order.
         bounds: lower and upper COG of each, if there are intervals.
         valid_fraction: share of pixels that have a forecast.
+        weights: ``final`` if they were fitted on every step, test block included, else
+            ``honest``.
+        seen_until: the last step that the run has learned from.
     """
 
     run: str
@@ -48,10 +52,13 @@ class PredictResult:
     files: tuple[Path, ...]
     bounds: tuple[tuple[Path, Path], ...]
     valid_fraction: float
+    weights: str
+    seen_until: str
 
     def describe(self) -> str:
         """The result as a terminal shows it."""
-        lines = [f"Forecasts from {self.init_time} (run '{self.run}'):"]
+        until = f", fitted on everything up to {self.seen_until}" if self.weights == FINAL else ""
+        lines = [f"Forecasts from {self.init_time} (run '{self.run}'{until}):"]
         for time, path in zip(self.valid_times, self.files, strict=True):
             lines.append(f"  {time}  {path}")
         if self.bounds:
@@ -71,8 +78,7 @@ def run_prediction(
 def _predict(
     project: Project, settings: PredictSettings, interrupted: Callable[[], bool]
 ) -> PredictResult:
-    engine = open_engine(project, settings.run, settings.device)
-    init_step = find_init(engine, settings.from_)
+    engine, init_step = _choose_engine(project, settings)
     leads = settings.steps or engine.horizon
     if leads > MOST_STEPS:
         raise SettingsError(
@@ -103,7 +109,27 @@ def _predict(
         files=tuple(written["forecast"]),
         bounds=tuple(zip(written.get("lower", ()), written.get("upper", ()), strict=True)),
         valid_fraction=fraction,
+        weights=engine.weights,
+        seen_until=engine.checkpoint.known_until,
     )
+
+
+def _choose_engine(project: Project, settings: PredictSettings) -> tuple[Engine, int]:
+    """The engine and the step to forecast from.
+
+    Weights that were fitted on every step forecast only what came later than all of them; from
+    an earlier date the forecast is made by those that have not seen the test block.
+    """
+    engine = open_engine(project, settings.run, settings.device)
+    init_step = find_init(engine, settings.from_)
+    until = final_until(project.run_dir(settings.run))
+    if not until:
+        return engine, init_step
+    if engine.cube.times[init_step] >= np.datetime64(until):
+        log.info("using the weights that were fitted on everything up to %s", until)
+        return open_engine(project, settings.run, settings.device, final=True), init_step
+    log.info("using the weights that have not seen the test block: --refit went on to %s", until)
+    return engine, init_step
 
 
 def find_init(engine: Engine, text: str) -> int:
@@ -241,6 +267,8 @@ def _tags(
         "model": checkpoint.config.architecture,
         "reference": checkpoint.reference,
         "correction_weight": f"{weight:.6g}",
+        "weights": engine.weights,
+        "weights_seen_until": str(checkpoint.known_until),
         "cube": engine.fingerprint,
         "trained_on_cube": checkpoint.cube,
     }

@@ -45,12 +45,14 @@ class Outcome:
         epoch: that epoch; 0 is the untrained model.
         calibration: its scores and blend.
         epochs: how many were run.
+        kept: the epoch kept of each member; empty for a member itself.
     """
 
     weights: dict[str, torch.Tensor]
     epoch: int
     calibration: Calibration
     epochs: int
+    kept: tuple[int, ...] = ()
 
 
 class Loop:

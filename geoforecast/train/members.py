@@ -1,9 +1,9 @@
-"""Several seeds, and the epochs that were kept once more on all that may be learned from."""
+"""Several seeds, and the epochs that were kept once more on more steps."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -53,36 +53,51 @@ class Trainer:
         """
         outcomes = [self._member(number, stop) for number in range(self.settings.members)]
         weights = [outcome.weights for outcome in outcomes]
+        kept = tuple(outcome.epoch for outcome in outcomes)
         model = self._loaded(weights)
         result = calibrate(model, self.windows, self.settings.seed, self.device)
         if any(result.blend) and self.settings.retrain:
             old = self.windows.split
-            everything = replace(self.windows, split=Split(old.test, old.test, old.steps))
-            for number, outcome in enumerate(outcomes):
-                if outcome.epoch:
-                    weights[number] = self._again(number, outcome.epoch, everything, stop)
-        epoch = max(outcome.epoch for outcome in outcomes)
+            both = replace(self.windows, split=Split(old.test, old.test, old.steps))
+            log.info("once more, on training and validation steps together")
+            weights = replace(self, windows=both)._once_more(kept, "again", stop)
         epochs = sum(outcome.epochs for outcome in outcomes)
-        return Outcome(self._loaded(weights).state_dict(), epoch, result, epochs)
+        return Outcome(self._loaded(weights).state_dict(), max(kept), result, epochs, kept)
+
+    def run_for(self, epochs: Sequence[int], stop: Stop) -> dict[str, torch.Tensor]:
+        """Train members anew for some epochs each, without looking at validation.
+
+        Args:
+            epochs: of each member; one of 0 epochs stays new, and corrects nothing.
+            stop: asked before every step.
+        Returns:
+            Their averaged weights, as one model's.
+        Raises:
+            InterruptedRunError: stopped early; what was done is saved.
+        """
+        return self._loaded(self._once_more(epochs, "", stop)).state_dict()
 
     def _member(self, number: int, stop: Stop) -> Outcome:
         if self.settings.members > 1:
             log.info("member %d of %d", number + 1, self.settings.members)
-        return self._loop(number, self.windows, self._place(number)).run(stop)
+        return self._loop(number, self._place(number)).run(stop)
 
-    def _again(
-        self, number: int, epochs: int, windows: Windows, stop: Stop
-    ) -> dict[str, torch.Tensor]:
-        log.info("again for %d epochs, on the validation steps as well", epochs)
-        loop = self._loop(number, windows, self._place(number) / "again")
-        return loop.run_for(epochs, stop)
+    def _once_more(
+        self, epochs: Sequence[int], inside: str, stop: Stop
+    ) -> list[dict[str, torch.Tensor]]:
+        """Weights of each member after so many epochs; saved inside its folder."""
+        weights = []
+        for number, count in enumerate(epochs):
+            log.info("member %d of %d: %d epochs", number + 1, len(epochs), count)
+            weights.append(self._loop(number, self._place(number) / inside).run_for(count, stop))
+        return weights
 
-    def _loop(self, number: int, windows: Windows, folder: Path) -> Loop:
+    def _loop(self, number: int, folder: Path) -> Loop:
         folder.mkdir(parents=True, exist_ok=True)
         settings = replace(self.settings, seed=self.settings.seed + number)
         torch.manual_seed(settings.seed)
         model = self.build().to(self.device)
-        return Loop(model, windows, settings, folder, self.identity, self.device)
+        return Loop(model, self.windows, settings, folder, self.identity, self.device)
 
     def _place(self, number: int) -> Path:
         return self.folder / f"member{number + 1}" if number else self.folder

@@ -16,20 +16,23 @@ class Stop:
     Attributes:
         interrupted: True once a signal has come.
         deadline: time.monotonic() after which to stop, or None.
+        saved: what a later run can go on from, where the work itself says nothing.
     """
 
     interrupted: Callable[[], bool]
     deadline: float | None
+    saved: str = "nothing is trained yet"
 
-    def check(self, saved: str = "nothing is trained yet") -> None:
+    def check(self, saved: str = "") -> None:
         """Go on, or leave.
 
         Args:
-            saved: what a later run can go on from.
+            saved: what a later run can go on from; default the attribute.
         Raises:
             InterruptedRunError: it is time to stop.
         """
         if self.interrupted() or (self.deadline is not None and time.monotonic() > self.deadline):
             raise InterruptedRunError(
-                f"Stopped early; {saved}.", remedy="Run the same command again to go on."
+                f"Stopped early; {saved or self.saved}.",
+                remedy="Run the same command again to go on.",
             )

@@ -8,7 +8,7 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,13 @@ from geoforecast.forecast.device import pick_device, without_denormals
 from geoforecast.forecast.mixing import known_at, member_references
 from geoforecast.forecast.series import Series, conditions, make_series, pick_bands
 from geoforecast.models import ModelConfig, build_model
-from geoforecast.models.checkpoint import META, Checkpoint, load_checkpoint, save_checkpoint
+from geoforecast.models.checkpoint import (
+    META,
+    Checkpoint,
+    final_until,
+    load_checkpoint,
+    save_checkpoint,
+)
 from geoforecast.project import Project, recorded, write_json
 from geoforecast.raster.cube import Cube, open_cube
 from geoforecast.references import find_reference
@@ -31,9 +37,11 @@ from geoforecast.samples.features import channel_count
 from geoforecast.samples.split import Split
 from geoforecast.settings import TrainSettings
 from geoforecast.train.calibrate import Calibration
+from geoforecast.train.inputs import choose_context, forecast_bands
 from geoforecast.train.loop import LAST, Outcome
 from geoforecast.train.material import gather
 from geoforecast.train.members import Trainer
+from geoforecast.train.refit import refit
 from geoforecast.train.stop import Stop
 from geoforecast.train.windows import Windows
 from geoforecast.values import duration_seconds
@@ -46,7 +54,7 @@ DEFAULT_HORIZON = 3
 NO_MODEL = "none"
 SMALLEST_WEIGHT = 0.005  # that is worth telling
 # Settings that do not change the result, so that a run may go on with others.
-FREE_SETTINGS = {"time_limit", "device", "overwrite"}
+FREE_SETTINGS = {"time_limit", "device", "overwrite", "refit"}
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,7 @@ class TrainResult:
         skill: validation skill over the reference, mean over leads.
         epoch: the epoch kept.
         epochs: epochs trained; 0 if nothing had to be done.
+        final_until: the last time that the final weights have seen; "" without --refit.
     """
 
     run: str
@@ -75,6 +84,7 @@ class TrainResult:
     skill: float
     epoch: int
     epochs: int
+    final_until: str
 
     def describe(self) -> str:
         """The result as a terminal shows it."""
@@ -98,6 +108,8 @@ class TrainResult:
             lines.append(f"No correction helped: the forecast is the {self.reference} itself.")
         else:
             lines.append(f"The forecast is the {self.reference} itself.")
+        if self.final_until:
+            lines.append(f"Fitted again on all steps, for forecasts from {self.final_until} on.")
         return "\n".join(lines)
 
 
@@ -125,19 +137,27 @@ def run_training(
     folder = project.run_dir(settings.run)
     with project.lock(), recorded(project, "train", settings) as notes:
         cube = open_cube(project.cube_path)
-        _check_cube(cube)
+        bands = forecast_bands(cube, settings)
+        _check_cube(cube, bands)
         split = Split.from_meta(cube.meta["split"], cube.times)
         lookback, horizon = resolve_steps(settings, split)
         identity = _prepare_folder(folder, settings, cube)
+        epochs = 0
         if (folder / META).exists():
-            log.info("run '%s' is trained already; nothing to do", settings.run)
-            return _result(settings.run, folder, epochs=0)
-        series = make_series(cube, cube.bands)
-        plan = Plan(series, split, settings, lookback, horizon, folder, identity, device)
-        checkpoint, outcome = _train(plan, stop)
-        save_checkpoint(folder, checkpoint, outcome.weights)
-        notes.update(seed=settings.seed, epoch=outcome.epoch, reference=checkpoint.reference)
-        return _result(settings.run, folder, epochs=outcome.epochs)
+            log.info("run '%s' is trained already", settings.run)
+        else:
+            series = make_series(cube, bands)
+            if settings.model != NO_MODEL:
+                seen = choose_context(cube, bands, settings, split, series.step_days)
+                series = replace(series, context=seen)
+            plan = Plan(series, split, settings, lookback, horizon, folder, identity, device)
+            checkpoint, outcome = _train(plan, stop)
+            save_checkpoint(folder, checkpoint, outcome.weights)
+            notes.update(seed=settings.seed, epoch=outcome.epoch, reference=checkpoint.reference)
+            epochs = outcome.epochs
+        if settings.refit:  # only now that nothing can change what is scored
+            refit(folder, cube, settings, identity, device, stop)
+        return _result(settings.run, folder, epochs)
 
 
 def resolve_steps(settings: TrainSettings, split: Split) -> tuple[int, int]:
@@ -162,7 +182,7 @@ def _train(plan: Plan, stop: Stop) -> tuple[Checkpoint, Outcome]:
     settings, split, bare = plan.settings, plan.split, plan.series
     config = ModelConfig(
         architecture=settings.model,
-        in_channels=channel_count(len(bare.bands)),
+        in_channels=channel_count(len(bare.bands), bare.context.channels),
         out_channels=len(bare.bands),
         hidden=settings.hidden,
         layers=settings.layers,
@@ -201,11 +221,13 @@ def _train(plan: Plan, stop: Stop) -> tuple[Checkpoint, Outcome]:
         blend=tuple(float(weight) for weight in result.blend),
         narrowing=_narrowing(result),
         normaliser=pick_bands(cube.meta["normaliser"], cube.bands, series.bands),
+        context=asdict(series.context),
         split=dict(cube.meta["split"]),
         cube=str(cube.meta["fingerprint"]),
         conditions=conditions(cube, series.bands),
         seed=settings.seed,
         epoch=outcome.epoch,
+        kept=outcome.kept,
         scores={
             "validation_skill": result.skill,
             "reference_rmse": errors,
@@ -246,7 +268,7 @@ def _narrowing(result: Calibration) -> tuple[float, ...]:
     return tuple(float(0.5 * (1 + one)) for one in ratio)
 
 
-def _check_cube(cube: Cube) -> None:
+def _check_cube(cube: Cube, bands: Sequence[str]) -> None:
     if cube.kind == "categorical":
         raise InputError(
             "The cube holds classes, and only continuous values can be forecast.",
@@ -255,7 +277,7 @@ def _check_cube(cube: Cube) -> None:
     never = [
         band
         for band, statistics in zip(cube.bands, cube.meta["normaliser"]["statistics"], strict=True)
-        if not statistics["count"]
+        if band in bands and not statistics["count"]
     ]
     if never:
         raise InputError(
@@ -336,6 +358,7 @@ def _result(run: str, folder: Path, epochs: int) -> TrainResult:
         skill=float(checkpoint.scores["validation_skill"]),
         epoch=checkpoint.epoch,
         epochs=epochs,
+        final_until=final_until(folder),
     )
 
 

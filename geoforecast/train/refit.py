@@ -1,0 +1,106 @@
+"""The final weights: once all is chosen and scored, everything is fitted again on every step.
+
+A run then holds two checkpoints. The first has seen nothing of the test block, and all scores
+and hindcasts are made with it. The second, in the run's folder `final`, has seen every step and
+serves forecasts of what comes after them. It takes over what was chosen on the validation
+block, the epochs and the weights of the correction, and fits what can be fitted in one go.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from geoforecast.forecast.device import without_denormals
+from geoforecast.forecast.opening import series_of
+from geoforecast.models import build_model
+from geoforecast.models.checkpoint import (
+    FINAL,
+    Checkpoint,
+    final_until,
+    load_checkpoint,
+    save_checkpoint,
+)
+from geoforecast.raster.cube import Cube
+from geoforecast.samples.split import Split
+from geoforecast.settings import TrainSettings
+from geoforecast.train.material import Material, gather
+from geoforecast.train.members import Trainer
+from geoforecast.train.stop import Stop
+
+log = logging.getLogger(__name__)
+
+SAVED = "the run is complete without --refit"
+
+
+def refit(
+    folder: Path,
+    cube: Cube,
+    settings: TrainSettings,
+    identity: str,
+    device: torch.device,
+    stop: Stop,
+) -> None:
+    """Write the final checkpoint of a run that is complete; one that is there stays.
+
+    Args:
+        folder: the run's; its first checkpoint is read, never changed.
+        cube: the one it was trained on.
+        settings: resolved settings of the run.
+        identity: see Loop.
+        device: where tensors live.
+        stop: asked at every step.
+    Raises:
+        InterruptedRunError: stopped early; what was done is saved.
+    """
+    if final_until(folder):
+        return
+    honest, model = load_checkpoint(folder)
+    steps = len(cube.times)
+    log.info("fitting again on all %d steps, those of the test block as well", steps)
+    stop = replace(stop, saved=SAVED)
+    # Pooled numbers of an earlier fit must not take part in the new one.
+    series = series_of(cube, replace(honest, parameters={}))
+    reach = honest.lookback, honest.horizon
+    everything = Split(steps, steps, steps)
+    material = gather(series, everything, honest.reference, reach, honest.seed, stop)
+    weights = model.state_dict()
+    if any(honest.blend):
+        weights = _trained(honest, material, settings, folder / FINAL, identity, device, stop)
+    else:
+        log.info("no correction helped, so none is trained again")
+    final = replace(
+        honest,
+        watched=material.watched,
+        known_until=str(cube.times[-1]),
+        parameters=material.parameters,
+        residual_scale=material.residual_scale,
+        errors=material.tally.arrays(),
+    )
+    save_checkpoint(folder / FINAL, final, weights)
+
+
+def _trained(
+    honest: Checkpoint,
+    material: Material,
+    settings: TrainSettings,
+    folder: Path,
+    identity: str,
+    device: torch.device,
+    stop: Stop,
+) -> dict[str, torch.Tensor]:
+    """Weights of all members, each trained for as many epochs as were kept of it."""
+    config = replace(honest.config, members=1)
+    trainer = Trainer(
+        build=lambda: build_model(config),
+        windows=material.windows,
+        settings=settings,
+        folder=folder,
+        identity=identity,
+        device=device,
+    )
+    with without_denormals():
+        return trainer.run_for(honest.kept, stop)
