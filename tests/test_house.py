@@ -163,7 +163,8 @@ def test_what_is_public_has_a_docstring(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_messages_name_options_that_exist(path: Path) -> None:
     groups = [cli, *cli.commands.values()]
-    known = {name for group in groups for option in group.params for name in option.opts}
+    options = [option for group in groups for option in group.params]
+    known = {name for option in options for name in (*option.opts, *option.secondary_opts)}
     known |= {"--help", "--version", "--no"}  # --no-X is any switch's other side
     texts = [
         node.value

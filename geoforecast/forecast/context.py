@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from geoforecast.errors import InputError, RunError
 from geoforecast.forecast.drivers import GROUP, Drivers, driven
-from geoforecast.forecast.series import to_days
+from geoforecast.forecast.series import Series, to_days
 from geoforecast.forecast.steps import StepReader
 from geoforecast.raster.cube import Cube, open_cube
 from geoforecast.raster.grid import Tile
 from geoforecast.raster.layers import read_static, static_units
-from geoforecast.samples.context import Array, Context, Group, Surroundings
+from geoforecast.samples.context import Array, Group, Surroundings
 
 
 @dataclass(frozen=True)
@@ -24,18 +24,12 @@ class ContextSource:
     """A cube that holds all that a context names; make one with open_context.
 
     Attributes:
-        cube: of the series, with static layers and drivers beside it.
-        context: what is seen.
-        drivers: how steps see them; None if none are.
-        days: time of each step of the series, in days since 1970.
-        step_days: its nominal step.
+        series: whose cube has static layers and drivers beside it.
+        drivers: how its steps see them; None if none are seen.
     """
 
-    cube: Cube
-    context: Context
+    series: Series
     drivers: Drivers | None
-    days: NDArray[np.float64]
-    step_days: float
 
     def tile(self, tile: Tile) -> TileContext:
         """The context of a rectangle."""
@@ -50,7 +44,7 @@ class ContextSource:
         """
         if self.drivers is None:
             return ""
-        days = [float(self.days[init_step]), *to_days(times).tolist()]
+        days = [float(self.series.days[init_step]), *to_days(times).tolist()]
         for (previous, day), time in zip(pairwise(days), times, strict=True):
             if not self.drivers.reaches(previous, day):
                 return str(time)
@@ -64,7 +58,7 @@ class ContextSource:
         """
         needed = self.ends_before(init_step, times)
         if needed and self.drivers is not None:
-            names = ", ".join(self.context.drivers.names)
+            names = ", ".join(self.drivers.group.names)
             raise InputError(
                 f"The drivers ({names}) end at {self.drivers.cube.times[-1]}; the forecast "
                 f"needs them up to {times[-1]}.",
@@ -85,10 +79,10 @@ class TileContext:
     def __init__(self, source: ContextSource, tile: Tile) -> None:
         self._source = source
         self._static_CHW = _static(source, tile)
-        group = source.context.bands
-        self._bands = _Window(group, tile, self._band)
-        self._band_reader = StepReader(source.cube, group.names, tile)
-        self._drivers = _Window(source.context.drivers, tile, self._driver)
+        context = source.series.context
+        self._bands = _Window(context.bands, tile, self._band)
+        self._band_reader = StepReader(source.series.cube, context.bands.names, tile)
+        self._drivers = _Window(context.drivers, tile, self._driver)
         if source.drivers:
             names = source.drivers.group.names
             self._driver_reader = StepReader(source.drivers.cube, names, tile)
@@ -102,8 +96,9 @@ class TileContext:
             days: valid times of the leads, in days since 1970.
         """
         steps = range(init - lookback + 1, init + 1)
-        known = self._source.days
-        before = known[steps.start - 1] if steps.start else known[0] - self._source.step_days
+        series = self._source.series
+        known = series.days
+        before = known[steps.start - 1] if steps.start else known[0] - series.step_days
         moments = [float(before), *known[steps.start : steps.stop].tolist(), *days]
         return Surroundings(
             self._static_CHW,
@@ -117,7 +112,7 @@ class TileContext:
 
     def _band(self, step: float, _: float) -> Array:
         values, valid = self._band_reader.read(int(step))
-        scaled = self._source.context.bands.normaliser.apply(values)
+        scaled = self._source.series.context.bands.normaliser.apply(values)
         return np.where(valid, scaled, np.float32(np.nan))
 
 
@@ -141,10 +136,10 @@ class _Window:
 
 def _static(source: ContextSource, tile: Tile) -> Array:
     """(layer, y, x) model units, NaN where invalid."""
-    group = source.context.static
+    group = source.series.context.static
     if not group.names:
         return np.empty((0, *tile.shape), dtype=np.float32)
-    found = read_static(source.cube.path, tile)
+    found = read_static(source.series.cube.path, tile)
     assert found is not None  # open_context has checked that they are there
     names, values, valid = found
     numbers = [names.index(name) for name in group.names]
@@ -162,17 +157,14 @@ def open_drivers(cube: Cube) -> Cube | None:
     return open_cube(place) if place.exists() else None
 
 
-def open_context(cube: Cube, context: Context, step_days: float) -> ContextSource:
-    """Find in a cube what a context names.
+def open_context(series: Series) -> ContextSource:
+    """Find in the cube of a series what its context names.
 
-    Args:
-        cube: of the series.
-        context: what is to be seen.
-        step_days: the nominal step of the series.
     Raises:
         RunError: the cube lacks it, or has it in another unit.
         CubeError: the drivers cannot be read.
     """
+    cube, context = series.cube, series.context
     drivers = open_drivers(cube) if context.drivers.names else None
     lacking = [
         *_lacking("static layer", context.static, static_units(cube.path)),
@@ -186,8 +178,8 @@ def open_context(cube: Cube, context: Context, step_days: float) -> ContextSourc
             remedy="Stack it again with them (--static, --drivers, --bands), or train a new run "
             "with --run NAME.",
         )
-    steps = Drivers(drivers, context.drivers, step_days) if drivers else None
-    return ContextSource(cube, context, steps, to_days(cube.times), step_days)
+    steps = Drivers(drivers, context.drivers, series.step_days) if drivers else None
+    return ContextSource(series, steps)
 
 
 def _lacking(kind: str, group: Group, units: Mapping[str, str]) -> list[str]:

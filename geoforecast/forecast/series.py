@@ -14,6 +14,7 @@ from geoforecast.raster.cube import Cube
 from geoforecast.raster.grid import Tile
 from geoforecast.references.climatology import period_days
 from geoforecast.references.motion import MotionSource
+from geoforecast.samples.context import NO_CONTEXT, Context
 from geoforecast.samples.normaliser import BandStatistics, Normaliser, from_meta
 
 SECONDS_A_DAY = 86400.0
@@ -34,6 +35,7 @@ class Series:
         statistics: of those bands, on training steps.
         step_days: the nominal step.
         parameters: pooled numbers of the references; {} while they are being fitted.
+        context: what a correction sees besides these bands.
     """
 
     cube: Cube
@@ -42,6 +44,7 @@ class Series:
     statistics: tuple[BandStatistics, ...]
     step_days: float
     parameters: Mapping[str, Mapping[str, float]]
+    context: Context = NO_CONTEXT
 
     @cached_property
     def band_numbers(self) -> list[int]:
@@ -113,6 +116,7 @@ def make_series(
     normaliser: Mapping[str, Any] | None = None,
     step_days: float | None = None,
     parameters: Mapping[str, Mapping[str, float]] | None = None,
+    context: Context = NO_CONTEXT,
 ) -> Series:
     """A series from a cube, or with what a checkpoint remembers of the one it was trained on.
 
@@ -122,12 +126,15 @@ def make_series(
         normaliser: the stored normaliser of exactly these bands; None takes the cube's.
         step_days: the nominal step; None takes the cube's median.
         parameters: pooled numbers of the references.
+        context: what a correction sees besides these bands.
     """
     meta = pick_bands(cube.meta["normaliser"], cube.bands, bands)
     fitted, statistics = from_meta(normaliser or meta)
     if step_days is None:
         step_days = float(cube.meta["cadence"]["median_seconds"]) / SECONDS_A_DAY
-    return Series(cube, tuple(bands), fitted, tuple(statistics), step_days, parameters or {})
+    return Series(
+        cube, tuple(bands), fitted, tuple(statistics), step_days, parameters or {}, context
+    )
 
 
 def conditions(cube: Cube, bands: Sequence[str]) -> dict[str, str]:

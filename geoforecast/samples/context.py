@@ -75,6 +75,9 @@ class Context:
         return cls(**{name: _group(content) for name, content in meta.items()})
 
 
+NO_CONTEXT = Context()
+
+
 def _group(meta: Mapping[str, Any]) -> Group:
     fitted = meta["normaliser"]
     normaliser = Normaliser(fitted["method"], tuple(fitted["centre"]), tuple(fitted["scale"]))

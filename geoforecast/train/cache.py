@@ -13,12 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from geoforecast.forecast.context import ContextSource, open_context
 from geoforecast.forecast.evidence import Learner
 from geoforecast.forecast.mixing import empty_tally
 from geoforecast.forecast.series import Series
 from geoforecast.forecast.stream import Step, TileStream, add_evidence, fitted_parameters
 from geoforecast.raster.grid import Tile
 from geoforecast.references.mixture import MIXTURE, Tally
+from geoforecast.samples.context import Surroundings
 from geoforecast.samples.features import Array, Lookback, assemble
 from geoforecast.samples.split import Split
 from geoforecast.train.stop import Stop
@@ -42,6 +44,7 @@ class Site:
             units; NaN where there is none or the target lies outside the cached steps.
         target_TBHW: the values, model units; anything where invalid.
         target_valid_TBHW: True = usable.
+        surroundings: what else the correction sees at each step.
     """
 
     tile: Tile
@@ -49,6 +52,7 @@ class Site:
     reference_ILBHW: Array
     target_TBHW: Array
     target_valid_TBHW: NDArray[np.bool_]
+    surroundings: Surroundings
 
     def sample(
         self, init: int, lookback: int, step_days: float, crop: Tile, targets: range
@@ -87,7 +91,9 @@ class Site:
                 known[lead] = self.target_valid_TBHW[(step, *area)] & np.isfinite(reference[lead])
                 error = self.target_TBHW[(step, *area)] - reference[lead]
                 np.copyto(target[lead], error, where=known[lead])
-        return assemble(seen, reference, days, step_days), target, known
+        around = self.surroundings.part(*crop.slices).window(init, lookback, len(reference))
+        context = around.channels(lookback + len(reference))
+        return assemble(seen, reference, days, step_days, context), target, known
 
 
 def choose_sites(series: Series, steps: int, leads: int, seed: int) -> list[Tile]:
@@ -101,6 +107,7 @@ def choose_sites(series: Series, steps: int, leads: int, seed: int) -> list[Tile
     """
     grid = series.cube.grid
     bytes_px = steps * len(series.bands) * (4 + 1 + 4 + 4 + 4 + 1 + 4 * leads)
+    bytes_px += series.context.bytes_px(steps)
     bytes_px += STREAM_BYTES_PX * len(series.bands)  # all sites are streamed side by side
     if grid.shape[0] * grid.shape[1] * bytes_px <= BUDGET_BYTES:
         return [grid.whole]
@@ -208,7 +215,8 @@ def load_sites(
         _score(scored, learner, step, split)
         learner.forget(step)
     learner.knowledge(end - 1)
-    return [array.site(series) for array in arrays], tally, scored
+    source = open_context(series)
+    return [array.site(series, source) for array in arrays], tally, scored
 
 
 def _forecast(learner: Learner, stream: TileStream, days: list[float], base: str) -> Array:
@@ -261,10 +269,12 @@ class _Arrays:
         self.age[step], self.residual[step] = seen.age_BHW, seen.residual_BHW
         self.target[step] = target
 
-    def site(self, series: Series) -> Site:
+    def site(self, series: Series, source: ContextSource) -> Site:
         days = [float(day) for day in series.days[: len(self.values)]]
         lookback = Lookback(self.values, self.valid, self.age, self.residual, days)
-        return Site(self.tile, lookback, self.references, self.target, self.valid)
+        steps = len(self.values)
+        around = source.tile(self.tile).at(steps - 1, steps)
+        return Site(self.tile, lookback, self.references, self.target, self.valid, around)
 
 
 def choose_watched(tiles: Sequence[Tile], bands: int) -> list[Tile]:
