@@ -1,12 +1,15 @@
 """Run the whole chain on real series with default settings, and print how it did.
 
-    python benchmarks/real_series.py [--data DIR] [--only NAME] [--stack-only] [--out FILE]
+    python benchmarks/real_series.py [--data DIR] [--only NAME] [--seeds N] [--stack-only]
+                                      [--out FILE]
 
 Each series is stacked, trained, forecast and validated by one command line in a process of
 its own, with no option but what the series' README demands. What is printed is Markdown:
 every command line, then tables for the forecasts and one for the series that can only be
 stacked. A yardstick beside the forecasts is the best of the simple methods in baselines.json of
-the data, known in hindsight. The data are not part of this project; without them nothing is run.
+the data, known in hindsight. With --seeds N training is repeated from other seeds, and the
+spread of their scores is shown. The data are not part of this project; without them nothing is
+run.
 """
 
 from __future__ import annotations
@@ -97,6 +100,7 @@ class Outcome:
         peak_mib: largest resident memory of the process.
         grid: steps, bands, rows x columns, valid share; by column of the tables.
         scores: (band, lead, method, metric) -> value.
+        again: the same from further seeds.
     """
 
     series: Series
@@ -107,18 +111,37 @@ class Outcome:
     grid: Cells = field(default_factory=dict)
     cpu_s: float = 0.0
     scores: dict[Key, float] = field(default_factory=dict)
+    again: list[dict[Key, float]] = field(default_factory=list)
 
 
-def run_series(series: Series, data: Path, work: Path, stack_only: bool) -> Outcome:
-    """Run one series in a process of its own and read what it left."""
+def run_series(series: Series, data: Path, work: Path, stack_only: bool, seeds: int = 1) -> Outcome:
+    """Run one series in processes of its own and read what they left."""
     verbs = () if stack_only or not series.forecast else CHAIN
     project = work / series.name
     arguments = ["-p", str(project), "stack", str(data / series.name), *series.options, *verbs]
     place = ["-p", f"real/{series.name}", "stack", str(data / series.name)]
     shown = shlex.join(["geoforecast", *place, *series.options, *verbs])
     print(shown, file=sys.stderr)
+    outcome = run_logged(arguments, work / f"{series.name}.log", series, shown)
+    if outcome.code:
+        return outcome
+    outcome.grid = describe_cube(project / "cube.zarr")
+    if verbs:
+        outcome.scores = read_scores(project / "validation" / "default" / "metrics.csv")
+        for seed in range(1, seeds):
+            run = f"seed{seed}"
+            further = ["train", "--run", run, "--seed", str(seed), "validate", "--run", run]
+            log = work / f"{series.name}.{run}.log"
+            outcome.code = run_logged(["-p", str(project), *further], log, series, "").code
+            if outcome.code:
+                break
+            outcome.again.append(read_scores(project / "validation" / run / "metrics.csv"))
+    return outcome
+
+
+def run_logged(arguments: list[str], log_path: Path, series: Series, shown: str) -> Outcome:
+    """Run a command line of the tool to its end, and tell what it took."""
     started = time.perf_counter()
-    log_path = work / f"{series.name}.log"
     with log_path.open("w", encoding="utf-8") as log:
         child = subprocess.Popen(
             [sys.executable, "-m", "geoforecast", *arguments],
@@ -135,10 +158,6 @@ def run_series(series: Series, data: Path, work: Path, stack_only: bool) -> Outc
     if outcome.code:
         tail = log_path.read_text(encoding="utf-8", errors="replace").splitlines()[-12:]
         print(f"Exit code {outcome.code}:", *tail, sep="\n  ", file=sys.stderr)
-        return outcome
-    outcome.grid = describe_cube(project / "cube.zarr")
-    if verbs:
-        outcome.scores = read_scores(project / "validation" / "default" / "metrics.csv")
     return outcome
 
 
@@ -212,6 +231,8 @@ def forecast_rows(
             name = outcome.series.name
             row = {"series": name, "band": band, "steps": outcome.grid["steps"]}
             row |= {"forecast": f"{ours:.4g}", "mixture alone": f"{mixture:.4g}"}
+            if outcome.again:
+                row |= {"all seeds": seeds_text(ours, outcome.again, band)}
             row |= {"best reference": f"{best} {scores[best]:.4g}"}
             if name in yardsticks:
                 method, error = yardsticks[name]
@@ -226,6 +247,12 @@ def forecast_rows(
             row |= {"in 90 %": f"{100 * inside:.0f} %" if inside is not None else "–"}
             rows.append(row | cost(outcome))
     return rows, ratios
+
+
+def seeds_text(first: float, again: list[dict[Key, float]], band: str) -> str:
+    """Mean and standard deviation of the forecast's RMSE one step ahead over seeds."""
+    values = [first, *(scores[(band, 1, "forecast", "rmse")] for scores in again)]
+    return f"{np.mean(values):.4g} ± {np.std(values, ddof=1):.2g}"
 
 
 def lead_rows(outcomes: list[Outcome]) -> list[Cells]:
@@ -308,6 +335,7 @@ def parse_arguments() -> argparse.Namespace:
         choices=[series.name for series in SERIES],
         help="run this series only; may be repeated",
     )
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="train from N seeds")
     parser.add_argument("--stack-only", action="store_true", help="stack, and stop there")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep projects and logs here")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the tables here")
@@ -327,7 +355,8 @@ def main() -> int:
         work = arguments.keep or Path(scratch)
         work.mkdir(parents=True, exist_ok=True)
         outcomes = [
-            run_series(series, arguments.data, work, arguments.stack_only) for series in there
+            run_series(series, arguments.data, work, arguments.stack_only, arguments.seeds)
+            for series in there
         ]
     text = report(outcomes, read_yardsticks(arguments.data))
     print(text, end="")
