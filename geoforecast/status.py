@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from geoforecast.errors import GeoforecastError
@@ -46,6 +47,10 @@ class Status:
                 skill = run["validation_skill"]
                 known = "unknown" if skill is None else f"{100 * skill:.1f} %"
                 state = f"trained on {run['reference']}, validation skill {known}"
+                if run["sees"]:
+                    state += f"; also sees {run['sees']}"
+                if run["final_until"]:
+                    state += f"; fitted again on everything up to {run['final_until']}"
             lines.append(f"run          {run['run']}: {state}")
         lines += [f"forecast     {item}" for item in self.forecasts]
         lines += [f"validation   {item}" for item in self.validations]
@@ -114,7 +119,9 @@ def _runs(project: Project, problems: list[str]) -> list[dict[str, Any]]:
                 content = json.loads(meta.read_text(encoding="utf-8"))
                 skill = content["scores"]["validation_skill"]
                 entry["reference"] = str(content["reference"])
+                entry["sees"] = _sees(content)
                 entry["validation_skill"] = None if skill is None else float(skill)
+                entry["final_until"] = _final_until(folder)
                 entry["trained"] = True
         except Exception as error:
             problems.append(
@@ -123,6 +130,21 @@ def _runs(project: Project, problems: list[str]) -> list[dict[str, Any]]:
             )
         runs.append(entry)
     return runs
+
+
+def _final_until(folder: Path) -> str:
+    """The last time that the run's second checkpoint has seen; "" if it has none."""
+    path = folder / "final" / "model.json"
+    if not path.exists():
+        return ""
+    return str(json.loads(path.read_text(encoding="utf-8"))["known_until"])
+
+
+def _sees(content: dict[str, Any]) -> str:
+    """What a run's correction sees besides its bands, in words."""
+    from geoforecast.samples.context import Context  # NumPy: not for --help
+
+    return Context.from_meta(content.get("context", {})).describe()
 
 
 def _last(project: Project, problems: list[str]) -> str:
