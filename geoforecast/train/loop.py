@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from geoforecast.errors import RunError
 from geoforecast.models import Correction
 from geoforecast.project import replacing
 from geoforecast.settings import TrainSettings
-from geoforecast.train.calibrate import Calibration, calibrate
+from geoforecast.train.calibrate import Calibration
+from geoforecast.train.calibrate_classes import calibrate
+from geoforecast.train.collapse import SHARE, Moments, collapsed, is_constant
 from geoforecast.train.losses import find_loss, resolve_loss
 from geoforecast.train.stop import Stop
 from geoforecast.train.windows import Windows
@@ -34,6 +37,12 @@ CLIP_NORM = 1.0
 WEIGHT_DECAY = 1e-4
 WARM_UP = 0.05  # of all steps
 STEPS_AN_EPOCH = (6, 16)  # least and most
+DIVERGED = 10.0  # times the best epoch's loss: lost, and not only unlucky crops
+LEAST_LOSS = 0.1  # a best loss below counts as this: the reference's own is several times it
+MOST_ROLLBACKS = 3
+ROLLBACK = 3.0  # what the rate is divided by
+
+Weights = tuple[torch.Tensor, ...] | list[torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -55,8 +64,15 @@ class Outcome:
     kept: tuple[int, ...] = ()
 
 
+class DivergedError(Exception):
+    """The epoch under way is lost; the message has the figures."""
+
+
 class Loop:
     """One run's training.
+
+    An epoch that diverges is taken back and done again from the same samples at a third of
+    the rate: a loss or gradient that is no number, or a loss beyond DIVERGED times the best.
 
     Args:
         model: the correction, new, on its device.
@@ -76,15 +92,18 @@ class Loop:
         identity: str,
         device: torch.device,
     ) -> None:
+        loss = resolve_loss(settings.loss, windows.kind)
+        self.loss, windows = find_loss(loss), replace(windows, loss=loss)
         self.model, self.windows, self.settings = model, windows, settings
         self.folder, self.identity, self.device = folder, identity, device
-        self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY))
+        self.watched = windows.watched()
+        self.average = AveragedModel(model, multi_avg_fn=_moving_average)
         self.optimiser = torch.optim.AdamW(
             model.parameters(), lr=settings.lr, weight_decay=WEIGHT_DECAY
         )
-        self.loss = find_loss(resolve_loss(settings.loss, windows.kind))
         self.steps_an_epoch = self._steps_an_epoch()
         self.epoch = 0
+        self.rate_factor, self.rollbacks = 1.0, 0
         self.rows: list[dict[str, Any]] = []
         self.best_epoch = 0
         self.best_skill = 0.0
@@ -104,7 +123,7 @@ class Loop:
         )
         with bar:
             while self.epoch < self.settings.epochs and not self._stale():
-                loss = self._train_epoch(stop)
+                loss = self._next_epoch(stop)
                 self._close_epoch(loss)
                 row = self.rows[-1]
                 bar.update()
@@ -118,6 +137,7 @@ class Loop:
                 )
         self.model.load_state_dict(self.best)
         final = calibrate(self.model.eval(), self.windows, self.settings.seed, self.device)
+        self._check(final)
         return Outcome(self.best, self.best_epoch, final, self.epoch)
 
     def run_for(self, epochs: int, stop: Stop) -> dict[str, torch.Tensor]:
@@ -133,13 +153,44 @@ class Loop:
             total=epochs, initial=self.epoch, desc="train again", unit="epoch", disable=None
         ) as bar:
             while self.epoch < epochs:
-                loss = self._train_epoch(stop)
+                loss = self._next_epoch(stop)
                 self.epoch += 1
-                self.rows.append({"epoch": self.epoch, "loss": loss})
+                self.rows.append(self._row(loss))
                 self._save()
                 bar.update()
                 bar.set_postfix(loss=f"{loss:.3f}")
         return _copied(self.average.module)
+
+    def _next_epoch(self, stop: Stop) -> float:
+        """One more epoch, done again from where it began as often as it diverges."""
+        good = copy.deepcopy(self._learned())
+        while True:
+            try:
+                return self._train_epoch(stop)
+            except DivergedError as found:
+                self._go_back(good, found)
+
+    def _go_back(self, good: dict[str, Any], found: DivergedError) -> None:
+        # Not saved: killed now, the run diverges once more, and comes back here.
+        self.rollbacks += 1
+        self.rate_factor /= ROLLBACK
+        rate = self.settings.lr * self.rate_factor
+        if self.rollbacks > MOST_ROLLBACKS:
+            raise RunError(
+                f"Training diverged {self.rollbacks} times, the last time in epoch "
+                f"{self.epoch + 1}: {found}.",
+                remedy=f"Try a lower rate: --lr {rate:.1g} --overwrite. If that does not help, "
+                "look for wild values in quality/report.html.",
+            ) from found
+        self._restore(good)
+        log.warning(
+            "epoch %d diverged (%s): back to epoch %d, peak rate %.2g instead of %.2g",
+            self.epoch + 1,
+            found,
+            self.epoch,
+            rate,
+            rate * ROLLBACK,
+        )
 
     def _train_epoch(self, stop: Stop) -> float:
         # The epoch's number seeds it: nothing of a generator's state needs saving.
@@ -150,29 +201,36 @@ class Loop:
             stop.check(f"{self.epoch} epochs are saved")
             parts = self.windows.batch(rng, self.settings.batch_size, self.settings.patch)
             x, target, known = (part.to(self.device) for part in parts)
-            rate = self._rate(self.epoch * self.steps_an_epoch + step)
+            rate = self._rate(self.epoch * self.steps_an_epoch + step) * self.rate_factor
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
-            loss = self.loss(self.model(x, self.windows.horizon), target, known)
+            correction = self.model(x, self.windows.horizon)
+            loss = self.loss(correction, target, known)
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
-            clip_grad_norm_(self.model.parameters(), CLIP_NORM)
+            norm = float(clip_grad_norm_(self.model.parameters(), CLIP_NORM))
+            value = float(loss.detach())
+            if not (math.isfinite(value) and math.isfinite(norm)):
+                raise DivergedError(f"loss {value:.3g}, gradient norm {norm:.3g}")
             self.optimiser.step()
             self.average.update_parameters(self.model)
-            total += float(loss.detach())
+            total += value
         mean = total / self.steps_an_epoch
-        if not math.isfinite(mean):
-            raise RunError(
-                f"The training loss became {mean} in epoch {self.epoch + 1}.",
-                remedy=f"Try a lower rate: --lr {self.settings.lr / 3:.1g} --overwrite.",
-            )
+        best = min((row["loss"] for row in self.rows), default=math.inf)
+        if mean > DIVERGED * max(best, LEAST_LOSS):
+            raise DivergedError(f"loss {mean:.3g}, best so far {best:.3g}")
+        if is_constant(Moments.of(correction, known), Moments.of(target, known)):
+            log.warning("epoch %d: the correction is the same everywhere", self.epoch + 1)
         return mean
+
+    def _row(self, loss: float) -> dict[str, Any]:
+        return {"epoch": self.epoch, "loss": loss, "rate_factor": self.rate_factor}
 
     def _close_epoch(self, loss: float) -> None:
         averaged: Any = self.average.module
-        result = calibrate(averaged.eval(), self.windows, self.settings.seed, self.device)
+        result = calibrate(averaged.eval(), self.watched, self.settings.seed, self.device)
         self.epoch += 1
-        row: dict[str, Any] = {"epoch": self.epoch, "loss": loss, "skill": result.skill}
+        row = self._row(loss) | {"skill": result.skill}
         for lead, weight in enumerate(result.blend, 1):
             row[f"blend_lead{lead}"] = float(weight)
             row[f"rmse_lead{lead}"] = float(result.forecast_rmse[lead - 1])
@@ -181,6 +239,17 @@ class Loop:
             self.best_skill, self.best_epoch = result.skill, self.epoch
             self.best = _copied(averaged)
         self._save()
+
+    def _check(self, final: Calibration) -> None:
+        """Warn where the epoch that is kept says one thing everywhere."""
+        place = self.watched, final.blend, self.settings.seed, self.device
+        for what in collapsed(self.model, *place):
+            log.warning(
+                "collapse: %s on the validation block (spread below %g %% of what it should be); "
+                "try a lower --lr or another --seed, or leave the correction out: --model none",
+                what,
+                100 * SHARE,
+            )
 
     def _stale(self) -> bool:
         return self.epoch - self.best_epoch >= self.settings.patience
@@ -214,10 +283,10 @@ class Loop:
             {
                 "identity": self.identity,
                 "device": self.device.type,
+                **self._learned(),
                 "epoch": self.epoch,
-                "model": self.model.state_dict(),
-                "average": self.average.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
+                "rate_factor": self.rate_factor,
+                "rollbacks": self.rollbacks,
                 "rows": self.rows,
                 "best_epoch": self.best_epoch,
                 "best_skill": self.best_skill,
@@ -227,6 +296,18 @@ class Loop:
         )
         with replacing(self.folder / LAST) as temporary:
             temporary.write_bytes(state.getvalue())
+
+    def _learned(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
 
     def _resume(self) -> None:
         path = self.folder / LAST
@@ -250,13 +331,18 @@ class Loop:
                 state["device"],
                 self.device.type,
             )
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        self._restore(state)
         self.epoch, self.rows = state["epoch"], state["rows"]
+        self.rate_factor, self.rollbacks = state["rate_factor"], state["rollbacks"]
         self.best_epoch, self.best_skill = state["best_epoch"], state["best_skill"]
         self.best = state["best"]
         log.info("going on after epoch %d", self.epoch)
+
+
+def _moving_average(averages: Weights, values: Weights, count: torch.Tensor | int) -> None:
+    # Younger averages forget faster: the zeros that a new model starts from would stay long.
+    decay = min(EMA_DECAY, (1 + float(count)) / (10 + float(count)))
+    get_ema_multi_avg_fn(decay)(averages, values, count)
 
 
 def _copied(model: torch.nn.Module) -> dict[str, torch.Tensor]:

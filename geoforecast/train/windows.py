@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from geoforecast.forecast.kinds import CONTINUOUS, PROBABILITIES
 from geoforecast.raster.grid import Tile
 from geoforecast.samples.features import Array
 from geoforecast.samples.split import Split
 from geoforecast.train.cache import Site
+from geoforecast.train.targets import with_level, with_odds
 
-VALIDATION_PX = 300_000  # pixels of all validation windows together
+VALIDATION_PX = 300_000  # pixels of all validation windows together, when it is decided
 VALIDATION_SIDE_PX = 128
+WATCHED_PX = 50_000  # the same after each epoch
+WATCHED_SIDE_PX = 64
 TRIES = 8  # crops drawn in search of one with enough valid targets
 ENOUGH_VALID = 0.05
+POISSON = "poisson"
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,11 @@ class Windows:
         step_days: the nominal step.
         scale_LB: (lead, band) error of the reference, by which residuals are divided.
         kind: of the targets: continuous, count, binary or categorical.
+        loss: name of the loss, which decides what targets must tell.
+        shares: of each band or class in the training steps.
+        log_units: per band, centre and scale of log(1 + count), of counts.
+        validation_px: pixels of all validation windows together, about.
+        validation_side_px: side of the largest of them.
     """
 
     sites: Sequence[Site]
@@ -40,7 +50,12 @@ class Windows:
     horizon: int
     step_days: float
     scale_LB: Array
-    kind: str = "continuous"
+    kind: str = CONTINUOUS
+    loss: str = ""
+    shares: tuple[float, ...] = ()
+    log_units: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
+    validation_px: int = VALIDATION_PX
+    validation_side_px: int = VALIDATION_SIDE_PX
 
     @property
     def train_inits(self) -> range:
@@ -62,7 +77,8 @@ class Windows:
             patch: side of the crops in pixels, less on smaller sites.
         Returns:
             x (sample, step, channel, y, x), target (sample, lead, band, y, x) in units of
-            the reference's error, known (same shape, bool).
+            the reference's error, known (same shape, bool). Of probabilities, and for the
+            Poisson loss, the target has three layers on an axis after the lead; see targets.
         """
         areas = np.array([site.tile.shape[0] * site.tile.shape[1] for site in self.sites], float)
         height = min(patch, *(site.tile.shape[0] for site in self.sites))
@@ -79,6 +95,8 @@ class Windows:
                 if next_valid.mean() >= ENOUGH_VALID:
                     break
             sample = self._sample(site, init, crop, self.split.train_steps)
+            if self.loss == POISSON:
+                sample = (sample[0], self._levels(site, init, crop, sample[1]), sample[2])
             flips = tuple(axis for axis in (-2, -1) if rng.random() < 0.5)
             samples.append([np.flip(part, flips) for part in sample])
         x, target, known = (
@@ -86,20 +104,34 @@ class Windows:
         )
         return x, target, known
 
+    def watched(self) -> Windows:
+        """The same with fewer validation pixels, for the score after each epoch."""
+        return replace(self, validation_px=WATCHED_PX, validation_side_px=WATCHED_SIDE_PX)
+
     def validation(self, seed: int) -> list[tuple[Site, int, Tile]]:
-        """The windows that every epoch is scored on: all, or a seeded choice of large ones."""
-        everything = [
-            (site, init, crop)
-            for init in self.validation_inits
-            for site in self.sites
-            for crop in _crops(site)
+        """The windows that a model is scored on: all, or a seeded choice at every step."""
+        crops = [
+            (site, crop) for site in self.sites for crop in _crops(site, self.validation_side_px)
         ]
-        pixels = [crop.shape[0] * crop.shape[1] for _, _, crop in everything]
-        if sum(pixels) <= VALIDATION_PX:
-            return everything
-        order = np.random.default_rng([seed, 2]).permutation(len(everything))
-        kept = max(len(self.validation_inits), int(VALIDATION_PX // np.mean(pixels)))
-        return [everything[index] for index in sorted(order[:kept])]
+        pixels = sum(crop.shape[0] * crop.shape[1] for _, crop in crops)
+        share = self.validation_px / max(1, pixels * len(self.validation_inits))
+        kept = max(1, int(share * len(crops)))
+        rng = np.random.default_rng([seed, 2])
+        everything = []
+        for init in self.validation_inits:
+            order = range(len(crops)) if share >= 1 else sorted(rng.permutation(len(crops))[:kept])
+            everything += [(crops[index][0], init, crops[index][1]) for index in order]
+        return everything
+
+    def observed(self, window: tuple[Site, int, Tile]) -> Array:
+        """What was observed of one validation window: (lead, band, y, x), model units.
+
+        Anything where validation_sample() does not know it.
+        """
+        site, init, crop = window
+        last = len(site.target_TBHW) - 1
+        steps = [min(init + 1 + lead, last) for lead in range(self.horizon)]
+        return np.stack([site.target_TBHW[(step, slice(None), *crop.slices)] for step in steps])
 
     def validation_sample(
         self, window: tuple[Site, int, Tile]
@@ -116,12 +148,18 @@ class Windows:
         self, site: Site, init: int, crop: Tile, targets: range
     ) -> tuple[Array, Array, NDArray[np.bool_]]:
         x, target, known = site.sample(init, self.lookback, self.step_days, crop, targets)
+        if self.kind in PROBABILITIES:
+            return x, with_odds(site, init, crop, target), known
         return x, target / self.scale_LB[:, :, None, None], known
 
+    def _levels(self, site: Site, init: int, crop: Tile, target: Array) -> Array:
+        centre, scale = (np.asarray(one, np.float32)[:, None, None] for one in self.log_units)
+        unit = self.scale_LB[:, :, None, None]
+        return with_level(site, init, crop, target, unit, centre, scale)
 
-def _crops(site: Site) -> list[Tile]:
+
+def _crops(site: Site, side: int) -> list[Tile]:
     height, width = site.tile.shape
-    side = VALIDATION_SIDE_PX
     return [
         Tile(row, min(row + side, height), col, min(col + side, width))
         for row in range(0, height, side)
