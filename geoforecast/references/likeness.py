@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 DISTANCES = (1, 2, 4, 8, 16, 32)  # pixels, along rows and columns
-CROP_PX = 256  # side of the part of a tile that is looked at
+CROP_PX = 128  # side of the part of a tile that is looked at
 FARTHEST = 5.0  # errors count no more than this many units
 # Widths of a Gaussian, in pixels, that are tried for the patches.
 WIDTHS = tuple(float(width) for width in np.geomspace(0.5, 64.0, 29))

@@ -9,13 +9,13 @@ the number of steps nor on that of pixels.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from geoforecast.references import spread
+from geoforecast.references import likeness, spread
 from geoforecast.references.autoregression import RULES, rule_names, solved
 
 MIXTURE = "mixture"
@@ -39,6 +39,7 @@ class Knowledge:
         typical: (lead, band) root mean squared error of the mixture, band units; 0 if unknown.
         scores: (lead, band, class, bin) see references.spread.counted; weighted shares.
         scored: (lead, band) how many steps those are worth.
+        pairs: (lead, band, 2, distance) weighted sums of likeness.pairs.
     """
 
     members: tuple[str, ...]
@@ -47,6 +48,7 @@ class Knowledge:
     typical: Floats
     scores: Floats
     scored: Floats
+    pairs: Floats
 
 
 @dataclass
@@ -63,6 +65,7 @@ class Tally:
         scores: (lead, band, class, bin) weighted shares of pixels by how far off the mixture
             was, see references.spread.
         scored: (2, lead, band) sums of those weights and of their squares.
+        pairs: (lead, band, 2, distance) sums of how alike neighbours' errors were.
     """
 
     references: tuple[str, ...]
@@ -73,6 +76,7 @@ class Tally:
     counts: Floats
     scores: Floats
     scored: Floats
+    pairs: Floats
 
     @classmethod
     def empty(cls, references: Sequence[str], leads: int, bands: int, features: int) -> Tally:
@@ -87,6 +91,7 @@ class Tally:
             counts=np.zeros((memories, leads, bands)),
             scores=np.zeros((leads, bands, spread.CLASSES, spread.BINS)),
             scored=np.zeros((2, leads, bands)),
+            pairs=np.zeros((leads, bands, 2, len(likeness.DISTANCES))),
         )
 
     @property
@@ -121,6 +126,8 @@ class Tally:
             self.scores[lead, band] = kept * old + sums.scores / sums.pixels
             self.scored[0, lead, band] = kept * self.scored[0, lead, band] + 1
             self.scored[1, lead, band] = kept * kept * self.scored[1, lead, band] + 1
+            if sums.pairs is not None:
+                self.pairs[lead, band] = kept * self.pairs[lead, band] + sums.pairs / sums.pixels
 
     def knowledge(
         self, priors: Sequence[Mapping[str, float]], without: Collection[str] = ()
@@ -157,11 +164,17 @@ class Tally:
             typical=np.sqrt(np.maximum(squares, 0.0)),
             scores=self.scores.copy(),
             scored=steps,
+            pairs=self.pairs.copy(),
         )
+
+    def over_bands(self) -> Tally:
+        """One whose errors are those of all bands together, so that all get the same weights."""
+        mean = self.errors.mean(axis=1, keepdims=True)
+        return replace(self, errors=np.broadcast_to(mean, self.errors.shape))
 
     def arrays(self) -> dict[str, Floats]:
         """All sums by name, for a file."""
-        names = ("errors", "seen", "grams", "products", "counts", "scores", "scored")
+        names = ("errors", "seen", "grams", "products", "counts", "scores", "scored", "pairs")
         return {name: getattr(self, name) for name in names}
 
     def copy(self) -> Tally:
@@ -179,6 +192,7 @@ class Sums:
         products: (feature,) of features and what is left to explain.
         pixels: how many.
         scores: (class, bin) counts of how far off the mixture was; None if there was none.
+        pairs: (2, distance) of likeness.pairs times pixels; None if there was no mixture.
     """
 
     errors: Floats
@@ -186,6 +200,7 @@ class Sums:
     products: Floats
     pixels: int
     scores: Floats | None = None
+    pairs: Floats | None = None
 
     @classmethod
     def of(
@@ -194,6 +209,7 @@ class Sums:
         features: NDArray[np.float32],
         rest: NDArray[np.float32],
         scores: Floats | None = None,
+        pairs: Floats | None = None,
     ) -> Sums:
         """Sums of pixels.
 
@@ -201,21 +217,27 @@ class Sums:
             errors: (member, pixel).
             features: (feature, pixel).
             rest: (pixel,) observed minus the base forecast.
-            scores: see the attribute.
+            scores, pairs: see the attributes; ``pairs`` not yet times pixels.
         """
         e, x = errors.astype(np.float64), features.astype(np.float64)
-        return cls(e @ e.T, x @ x.T, x @ rest.astype(np.float64), errors.shape[1], scores)
+        pixels = errors.shape[1]
+        weighed = None if pairs is None else pairs * pixels
+        products = x @ rest.astype(np.float64)
+        return cls(e @ e.T, x @ x.T, products, pixels, scores, weighed)
 
     def __add__(self, other: Sums) -> Sums:
-        scores = self.scores
+        scores, pairs = self.scores, self.pairs
         if scores is not None and other.scores is not None:
             scores = scores + other.scores
+        if pairs is not None and other.pairs is not None:
+            pairs = pairs + other.pairs
         return Sums(
             self.errors + other.errors,
             self.gram + other.gram,
             self.products + other.products,
             self.pixels + other.pixels,
             scores,
+            pairs,
         )
 
 
@@ -229,6 +251,8 @@ def prior_weights(references: Collection[str], *, moving: bool, spanned: bool) -
     """
     if moving and "advection" in references:
         return {"advection": 0.8, "persistence": 0.2}
+    if "transition" in references:
+        return {"transition": 1.0}
     if spanned:
         return {"kriging": 0.5, "anomaly_kriging": 0.5}
     return {"kriging": 1.0}

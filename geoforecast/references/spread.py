@@ -66,26 +66,48 @@ def quantiles(counts: Floats, steps: float, level: float) -> Floats:
         (2005), Algorithmic learning in a random world, section 4.5, for the classes.
     """
     tail = (1 - level) / 2 * steps / (steps + CAUTION_STEPS)
+    return np.stack([_quantile(own, np.array([tail, 1 - tail])) for own in _trusted(counts, steps)])
+
+
+def values_at(
+    counts: Floats, steps: float, classes: NDArray[np.int64], probabilities: Floats
+) -> Floats:
+    """The errors, in units of the spread, that stay below with given probabilities.
+
+    Args:
+        counts, steps: as for quantiles().
+        classes: (n,) of each pixel.
+        probabilities: (n,) between 0 and 1.
+    """
+    shares = _trusted(counts, steps)
+    result = np.empty(probabilities.shape)
+    for number in np.unique(classes):
+        chosen = classes == number
+        result[chosen] = _quantile(shares[number], probabilities[chosen])
+    return result
+
+
+def _trusted(counts: Floats, steps: float) -> Floats:
+    """(CLASSES, BINS) shares of pixels; a class with too few of them borrows from all."""
     everything = counts.sum(axis=0)
-    result = np.empty((CLASSES, 2))
+    result = np.empty_like(counts)
     for number, own in enumerate(counts):
         share = own.sum() / max(everything.sum(), 1e-30)
         trust = min(1.0, share * steps / ENOUGH_STEPS)
         mixed = trust * own / max(own.sum(), 1e-30)
-        mixed = mixed + (1 - trust) * everything / max(everything.sum(), 1e-30)
-        result[number] = _quantile(mixed, tail), _quantile(mixed, 1 - tail)
+        result[number] = mixed + (1 - trust) * everything / max(everything.sum(), 1e-30)
     return result
 
 
-def _quantile(shares: Floats, level: float) -> float:
-    """The quantile of binned shares, linear inside a bin."""
+def _quantile(shares: Floats, levels: Floats) -> Floats:
+    """Quantiles of binned shares, linear inside a bin."""
     total = shares.sum()
     if total <= 0:
-        return 0.0
+        return np.zeros_like(levels)
     below = np.concatenate([[0.0], np.cumsum(shares) / total])
     # The outermost bins are open: their far ends are as far out again as the last edge.
     ends = np.concatenate([[2 * EDGES[0]], EDGES, [2 * EDGES[-1]]])
-    return float(np.interp(level, below, ends))
+    return np.interp(levels, below, ends)
 
 
 def half_life(steps: int) -> float:

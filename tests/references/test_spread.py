@@ -101,3 +101,14 @@ def test_sums_of_tiles_add_their_scores():
     left, right = (Sums.of(e, e[:2], e[0], np.full((2, 2), value)) for value in (1.0, 2.0))
     assert (left + right).scores.tolist() == [[3.0, 3.0], [3.0, 3.0]]
     assert (Sums.of(e, e[:2], e[0]) + Sums.of(e, e[:2], e[0])).scores is None
+
+
+def test_values_at_are_the_distribution_s_quantiles_of_each_class():
+    rng = np.random.default_rng(3)
+    disagreement = np.repeat(np.float32([0.2, 2.0]), 100_000)
+    errors = (disagreement * rng.standard_normal(200_000)).astype(np.float32)
+    counts = counts_of(errors, disagreement, 0.5)
+    _, classes = spread.unit_of(np.float32([0.2, 2.0, 2.0]), 0.5)
+    found = spread.values_at(counts, 1e6, classes, np.array([0.1, 0.5, 0.9]))
+    np.testing.assert_allclose(found, norm.ppf([0.1, 0.5, 0.9]), atol=0.05)
+    assert spread.values_at(0 * counts, 0.0, classes, np.array([0.1, 0.5, 0.9])).tolist() == [0] * 3
