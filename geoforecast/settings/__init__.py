@@ -2,7 +2,7 @@
 
 The command line options, the GEOFORECAST_* variables, the keys of
 geoforecast.toml and the arguments of the Python API all come from these frozen
-dataclasses. Precedence: flag > variable > file > default.
+dataclasses. Precedence: flag > variable > file > preset > default.
 
 Nothing heavy may be imported here: `geoforecast --help` reads this module.
 """
@@ -20,6 +20,7 @@ from typing import Any
 from geoforecast.errors import SettingsError, did_you_mean
 from geoforecast.settings.field import setting
 from geoforecast.settings.forecast import PredictSettings, TrainSettings, ValidateSettings
+from geoforecast.settings.presets import preset_values
 from geoforecast.settings.stack import InputSettings, SplitSettings, StackSettings
 from geoforecast.values import convert
 
@@ -104,7 +105,7 @@ def resolve_settings(
     environ: Mapping[str, str] | None = None,
     cls: type | None = None,
 ) -> Any:
-    """One section's settings from flags, variables, the file and defaults.
+    """One section's settings from flags, variables, the file, a preset and defaults.
 
     Args:
         section: a key of SECTIONS.
@@ -139,4 +140,4 @@ def resolve_settings(
         else:
             continue
         values[name] = convert(raw, hints[name], field, source)
-    return cls(**values)
+    return cls(**{**preset_values(section, values.get("preset", "")), **values})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from geoforecast.settings.field import setting
+from geoforecast.settings.presets import preset_names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,6 +13,11 @@ class TrainSettings:
     """How a run is trained: section [train]."""
 
     run: str = setting("default", "name of the run", metavar="NAME")
+    preset: str = setting(
+        "",
+        f"settings known by a name, in the place of defaults: {', '.join(preset_names('train'))}",
+        metavar="NAME",
+    )
     bands: tuple[str, ...] = setting(
         (), "bands of the cube to forecast, by name, comma-separated; default: all", metavar="B,B"
     )
@@ -30,10 +36,17 @@ class TrainSettings:
         "architecture of the correction, a file of models/; none: the mixture alone",
     )
     reference: str = setting("auto", "forecast to correct; auto: the mixture of all references")
+    kind: str = setting(
+        "auto",
+        "what is forecast; auto: categorical if the cube holds classes, binary if it holds only "
+        "0 and 1, else continuous",
+        choices=("auto", "continuous", "count", "binary", "categorical"),
+        metavar=None,
+    )
     loss: str = setting(
         "auto",
         "what training lowers; auto: what suits the kind of targets",
-        choices=("auto", "huber", "mse"),
+        choices=("auto", "huber", "mse", "poisson", "bce", "focal", "cross-entropy"),
         metavar=None,
     )
     epochs: int = setting(30, "most passes over the training samples", minimum=0)
@@ -63,6 +76,9 @@ class TrainSettings:
         "for forecasts of what comes next",
     )
     lr: float = setting(3e-3, "peak learning rate", above=0)
+    weight_decay: float = setting(
+        1e-4, "how fast AdamW draws weights to 0; 0: plain Adam", minimum=0
+    )
     batch_size: int = setting(8, "samples a step", minimum=1)
     patch: int = setting(32, "side of the training crops in pixels", minimum=4, metavar="PIXELS")
     seed: int = setting(0, "seed of every random draw", minimum=0)
