@@ -22,15 +22,17 @@ from numpy.typing import NDArray
 from geoforecast.forecast.context import ContextSource, TileContext, open_context
 from geoforecast.forecast.device import pick_device, run_model
 from geoforecast.forecast.evidence import Watch
+from geoforecast.forecast.kinds import moved_odds
 from geoforecast.forecast.opening import check_fit, series_of, steps_until, watch_of
 from geoforecast.forecast.series import Series
 from geoforecast.forecast.stream import TileStream
+from geoforecast.forecast.uncertainty import Uncertainty
 from geoforecast.models import Correction
 from geoforecast.models.checkpoint import FINAL, Checkpoint, load_checkpoint
 from geoforecast.project import Project
 from geoforecast.raster.cube import Cube, open_cube
 from geoforecast.raster.grid import Tile
-from geoforecast.references import reference_classes, spread
+from geoforecast.references import reference_classes
 from geoforecast.references.autoregression import HALO_PX, LAGS
 from geoforecast.references.mixture import MIXTURE
 from geoforecast.samples.context import NO_CONTEXT
@@ -72,11 +74,13 @@ class Forecast:
     Attributes:
         values: NaN where no step was ever valid.
         lower, upper: ends of the interval; None if none was asked for or the run has none.
+        uncertainty: what is known of its errors; None if the run knows nothing.
     """
 
     values: Array
     lower: Array | None = None
     upper: Array | None = None
+    uncertainty: Uncertainty | None = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,8 @@ class Engine:
 
     @property
     def units(self) -> tuple[str, ...]:
+        if self.series.target.is_probability:
+            return ("",) * len(self.series.bands)
         return tuple(self.cube.units[number] for number in self.series.band_numbers)
 
     @property
@@ -135,7 +141,7 @@ class Engine:
     @property
     def references(self) -> tuple[str, ...]:
         """Every simple forecast that applies, by name."""
-        return tuple(reference_classes(self.series.step_days))
+        return tuple(reference_classes(self.series.step_days, self.series.target.kind))
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -175,7 +181,7 @@ class Engine:
             names: the references that will be asked.
         """
         halo = self.model_halo_px(leads) if any(self.blend) else 0
-        classes = reference_classes(self.series.step_days)
+        classes = reference_classes(self.series.step_days, self.series.target.kind)
         if MIXTURE in names:
             names = tuple(classes)
             halo += HALO_PX
@@ -193,8 +199,11 @@ class Engine:
 
     @property
     def has_intervals(self) -> bool:
-        """Whether the run can say how sure it is: it knows errors of the mixture only."""
-        return self.reference == MIXTURE
+        """Whether the run can say how sure it is: it knows errors of the mixture only.
+
+        A probability says so by itself.
+        """
+        return self.reference == MIXTURE and not self.series.target.is_probability
 
     def forecast(
         self, tile: Tile, init_step: int, days: Sequence[float], level: float = 0.0
@@ -215,10 +224,14 @@ class Engine:
         reference = stream.forecasts(days, names)[self.reference]
         forecast = self._corrected(stream, self.context.tile(outer), reference, days, tile)
         inner = (..., *tile.within(outer))
-        if not (level and self.has_intervals):
+        if not self.has_intervals:
             return Forecast(forecast[inner])
-        lower, upper = self._interval(stream, forecast, level)
-        return Forecast(forecast[inner], lower[inner], upper[inner])
+        uncertainty = self._uncertainty(stream).within(inner[1:])
+        forecast = forecast[inner]
+        if not level:
+            return Forecast(forecast, uncertainty=uncertainty)
+        lower, upper = uncertainty.interval(forecast, level)
+        return Forecast(forecast, lower, upper, uncertainty)
 
     def hindcasts(self, tile: Tile, steps: range, level: float = 0.0) -> Iterator[Hindcast]:
         """Rolling-origin forecasts of some steps by every method, at every lead.
@@ -249,8 +262,8 @@ class Engine:
             forecasts[FORECAST] = self._corrected(stream, context, reference, days, tile)
             lower = upper = None
             if level and self.has_intervals:
-                lower, upper = self._interval(stream, forecasts[FORECAST], level)
-            observed, valid = self.series.read(init + 1, init + 1 + leads, tile)
+                lower, upper = self._uncertainty(stream).interval(forecasts[FORECAST], level)
+            observed, valid = self.series.observed(init + 1, init + 1 + leads, tile)
             for lead in range(1, leads + 1):
                 if init + lead < steps.start:
                     continue
@@ -264,25 +277,15 @@ class Engine:
                     upper=None if upper is None else upper[(lead - 1, slice(None), *inner)],
                 )
 
-    def _interval(self, stream: TileStream, forecast: Array, level: float) -> tuple[Array, Array]:
-        """(lead, band, y, x) lower and upper end about a forecast made at the stream's step."""
-        known = self.watch.knowledge(stream.step)
+    def _uncertainty(self, stream: TileStream) -> Uncertainty:
+        """Of forecasts made at the stream's step."""
         assert stream.disagreement is not None  # the mixture has just been made
-        lower, upper = np.empty_like(forecast), np.empty_like(forecast)
-        for index in range(len(forecast)):
-            lead = min(index, self.horizon - 1)
-            # Beyond the trained leads errors are taken to grow like those of a random walk.
-            wider = self.checkpoint.narrowing[lead] * math.sqrt((index + 1) / (lead + 1))
-            for band in range(forecast.shape[1]):
-                typical = float(known.typical[lead, band])
-                unit, classes = spread.unit_of(stream.disagreement[index, band], typical)
-                factors = spread.quantiles(
-                    known.scores[lead, band], float(known.scored[lead, band]), level
-                ).astype(np.float32)
-                reach = np.float32(wider) * unit
-                lower[index, band] = forecast[index, band] + factors[classes, 0] * reach
-                upper[index, band] = forecast[index, band] + factors[classes, 1] * reach
-        return np.maximum(lower, self.series.floor), np.maximum(upper, self.series.floor)
+        return Uncertainty(
+            self.watch.knowledge(stream.step),
+            self.checkpoint.narrowing,
+            stream.disagreement,
+            self.series.floor,
+        )
 
     def _outer(self, tile: Tile, inits: Sequence[int], leads: int, names: Sequence[str]) -> Tile:
         """What must be read: the tile's blocks of the model lattice and their halo."""
@@ -343,6 +346,8 @@ class Engine:
         scale = np.asarray(self.checkpoint.residual_scale, dtype=np.float32)[trained]
         blend = np.asarray(self.blend, dtype=np.float32)[trained]
         delta = correction * (scale * blend[:, None])[:, :, None, None]
+        if self.series.target.is_probability:
+            return moved_odds(reference, delta, self.series.target.kind)
         moved = self.series.normaliser.shifted(reference, delta)
         return np.maximum(moved, self.series.floor)
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from geoforecast.forecast.kinds import CATEGORICAL
 from geoforecast.forecast.series import LIMIT_MARGIN, Series
-from geoforecast.references import Setting, reference_classes, spread
+from geoforecast.references import Setting, likeness, reference_classes, spread
 from geoforecast.references.autoregression import RULES, Features, feature_names
 from geoforecast.references.mixture import Knowledge, Sums, Tally, prior_weights
 from geoforecast.references.motion import Motion
@@ -65,13 +66,30 @@ class Members:
             rest = truth - self.base[band, rows, cols][known]
             errors = stack[:, known] - truth
             typical = float(knowledge.typical[self.lead - 1, band])
-            scores = None
+            scores = pairs = None
             if typical > 0:
                 weights = knowledge.weights[self.lead - 1, band].astype(np.float32)
                 mean, disagreement = _weighed(errors, weights)
                 scores = spread.counted(-mean, *spread.unit_of(disagreement, typical))
-            result.append(Sums.of(errors, features, rest, scores))
+                pairs = self._pairs(band, observed[band], valid[band], weights, typical)
+            result.append(Sums.of(errors, features, rest, scores, pairs))
         return result
+
+    def _pairs(
+        self,
+        band: int,
+        observed: Array,
+        valid: NDArray[np.bool_],
+        weights: NDArray[np.float32],
+        typical: float,
+    ) -> NDArray[np.float64]:
+        """How alike the mixture's errors are, in the middle of the tile; see likeness.pairs."""
+        starts = (max(0, (side - likeness.CROP_PX) // 2) for side in observed.shape)
+        rows, cols = (slice(start, start + likeness.CROP_PX) for start in starts)
+        mean, disagreement = _weighed(self.stack[:, band, rows, cols], weights)
+        unit, _ = spread.unit_of(disagreement, typical)
+        error = (observed[rows, cols] - mean) / unit
+        return likeness.pairs(np.where(valid[rows, cols], error, np.float32(np.nan)))
 
 
 class Mixer:
@@ -135,7 +153,8 @@ class Mixer:
         margin = (LIMIT_MARGIN * np.asarray(span)).astype(np.float32)[:, None, None]
         recent = self._recent.values
         lowest = np.maximum(np.fmin.reduce(recent) - margin, self.series.floor)
-        return np.fmin(low, lowest), np.fmax(high, np.fmax.reduce(recent) + margin)
+        highest = np.minimum(np.fmax.reduce(recent) + margin, self.series.ceiling)
+        return np.fmin(low, lowest), np.fmax(high, highest)
 
     def mixed(self, members: Members, knowledge: Knowledge) -> tuple[Array, Array]:
         """The mixture, and how much its members disagree.
@@ -164,12 +183,12 @@ def _weighed(stack: Array, weights: NDArray[np.float32]) -> tuple[Array, Array]:
 
 def is_moving(series: Series) -> bool:
     """Whether the series is one of fields that move."""
-    return ADVECTION in reference_classes(series.step_days)
+    return ADVECTION in reference_classes(series.step_days, series.target.kind)
 
 
 def member_references(series: Series) -> tuple[str, ...]:
     """The references that are mixed: all that apply."""
-    return tuple(reference_classes(series.step_days))
+    return tuple(reference_classes(series.step_days, series.target.kind))
 
 
 def empty_tally(series: Series, leads: int) -> Tally:
@@ -182,8 +201,10 @@ def empty_tally(series: Series, leads: int) -> Tally:
 def known_at(series: Series, tally: Tally, step: int) -> Knowledge:
     """What a tally of all errors up to a step says."""
     spanned = bool(series.days[step] - series.days[0] >= series.period_days)
-    classes = reference_classes(series.step_days)
+    classes = reference_classes(series.step_days, series.target.kind)
     priors = [prior_weights(classes, moving=zero, spanned=spanned) for zero in series.zero_based]
+    if series.target.kind == CATEGORICAL:
+        tally = tally.over_bands()
     early = () if spanned else [name for name, cls in classes.items() if cls.needs_cycle]
     return tally.knowledge(priors, without=early)
 

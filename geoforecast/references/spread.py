@@ -107,7 +107,8 @@ def _quantile(shares: Floats, levels: Floats) -> Floats:
     below = np.concatenate([[0.0], np.cumsum(shares) / total])
     # The outermost bins are open: their far ends are as far out again as the last edge.
     ends = np.concatenate([[2 * EDGES[0]], EDGES, [2 * EDGES[-1]]])
-    return np.interp(levels, below, ends)
+    result: Floats = np.interp(levels, below, ends)
+    return result
 
 
 def half_life(steps: int) -> float:

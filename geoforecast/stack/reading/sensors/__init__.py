@@ -122,12 +122,12 @@ def choose_sensor(files: Sequence[SceneFile], settings: StackSettings) -> Sensor
             None, f"Sensor: none, as the files look like {names}; choose one with --sensor."
         )
     if not fitting:
-        told = [
+        given = [
             f"--{name} {value:g}"
             for name, value in (("scale", settings.scale), ("offset", settings.offset))
             if value is not None
         ]
-        source = f"as told ({', '.join(told)})" if told else "as the files' tags say"
+        source = f"as told ({', '.join(given)})" if given else "as the files' tags say"
         return SensorChoice(None, f"Sensor: none recognised; values are {source}.")
     sensor = sensors()[fitting[0]]
     told = f"{counts[sensor.name]} of {total} files"
