@@ -24,6 +24,11 @@ def time_label(time: np.datetime64) -> str:
     return text.removesuffix(" 00:00") if text.endswith(" 00:00") else f"{text} UTC"
 
 
+def reference_label(name: str) -> str:
+    """A reference's name, with what others call it where that differs."""
+    return f"{name} (the historical average)" if name == "mean" else name
+
+
 def step_length(times: NDArray[np.datetime64]) -> str:
     """The usual time between steps, such as ``16 d`` or ``5 min``; ``about`` if it varies."""
     seconds = np.diff(times.astype("datetime64[s]").astype(np.int64))

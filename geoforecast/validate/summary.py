@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from geoforecast.figures.words import four_digits, shown_unit, time_label
+from geoforecast.figures.words import four_digits, reference_label, shown_unit, time_label
 from geoforecast.forecast.engine import FORECAST, OURS, Engine
 from geoforecast.validate.accumulate import Scores
 from geoforecast.validate.metrics import evaluate, metric_names, skill
@@ -151,6 +151,26 @@ def plain_sentences(summary: Iterable[LeadSummary]) -> tuple[str, ...]:
     if 0 < steps < FEW_STEPS:
         sentences.append(f"With only {steps} test steps, small differences may be chance.")
     return tuple(sentences)
+
+
+def improvement(rows: Sequence[MetricRow], reference: str) -> tuple[str, ...]:
+    """One sentence: how far the errors lie below those of the reference that is corrected.
+
+    Args:
+        rows: of metric_rows.
+        reference: its name; for the mixture, which is no simple forecast, there is no sentence.
+    """
+    parts = []
+    for name in SKILL_METRICS:
+        label = f"{name}_skill_vs_{reference}"
+        values = [r.value for r in rows if r.metric == label and not math.isnan(r.value)]
+        if values and reference not in OURS:
+            mean = 100 * sum(values) / len(values)
+            parts.append(f"{name.upper()} {abs(mean):.1f} % {'lower' if mean >= 0 else 'higher'}")
+    if not parts:
+        return ()
+    label = reference_label(reference)
+    return (f"Than {label}, which is corrected: {', '.join(parts)}, mean of bands and leads.",)
 
 
 def render_table(

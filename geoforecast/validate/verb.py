@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
@@ -29,12 +30,15 @@ from geoforecast.validate.report import Evidence, draw_pictures, write_report
 from geoforecast.validate.summary import (
     LeadSummary,
     MetricRow,
+    improvement,
     metric_rows,
     period,
     plain_sentences,
     render_table,
     summarise,
 )
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 
@@ -99,9 +103,18 @@ def validate_run(
     target = project.validation_dir(settings.run)
     with project.lock(), recorded(project, "validate", settings):
         engine = open_engine(project, settings.run, device=settings.device)
+        _say_drivers(engine)
         result = write_validation(target, engine, settings, progress)
         check_gates(gates, result.rows, engine.band_names)
     return result
+
+
+def _say_drivers(engine: Engine) -> None:
+    """Warn of test steps that are scored without drivers, which predict refuses to do without."""
+    test = engine.split.test_steps
+    late = engine.context.ends_before(test.start - 1, engine.cube.times[test.start : test.stop])
+    if late:
+        log.warning("the drivers end before %s: later test steps are forecast without them", late)
 
 
 def skill_table(result: ValidateResult) -> str:
@@ -129,7 +142,7 @@ def write_validation(
             settings=asdict(settings),
             rows=rows,
             summary=summary,
-            sentences=plain_sentences(summary),
+            sentences=plain_sentences(summary) + improvement(rows, engine.reference),
             methods=scores.methods,
             left_out=left_out,
             shown=shown,

@@ -12,7 +12,9 @@ from geoforecast.figures.words import four_digits
 from geoforecast.validate import skill_table
 from geoforecast.validate.summary import (
     LeadSummary,
+    MetricRow,
     best_reference,
+    improvement,
     percent,
     plain_sentences,
 )
@@ -135,3 +137,25 @@ def test_describe_shows_table_sentence_and_places(result: ValidateResult) -> Non
     assert text.startswith(skill_table(result))
     assert result.sentence in text
     assert str(result.report_path) in text
+
+
+def test_the_improvement_over_what_is_corrected_is_the_mean_of_its_skills() -> None:
+    def row(metric: str, value: float, band: str = "a") -> MetricRow:
+        return MetricRow("forecast", band, 1, metric, value, 9)
+
+    rows = [
+        row("rmse_skill_vs_mean", 0.1),
+        row("rmse_skill_vs_mean", 0.05, "b"),
+        row("mae_skill_vs_mean", -0.02),
+        row("mae_skill_vs_mean", NAN, "b"),
+        row("rmse_skill_vs_trend", 0.9),
+        row("rmse_skill_vs_mixture", 0.9),
+    ]
+    (text,) = improvement(rows, "mean")
+    assert text == (
+        "Than mean (the historical average), which is corrected: RMSE 7.5 % lower, "
+        "MAE 2.0 % higher, mean of bands and leads."
+    )
+    assert improvement(rows, "mixture") == ()
+    assert improvement(rows, "climatology") == ()
+    assert improvement(rows, "trend")[0].startswith("Than trend, which is corrected: RMSE 90.0 %")
