@@ -34,7 +34,6 @@ LAST = "last.pt"
 LOG = "log.csv"
 EMA_DECAY = 0.98
 CLIP_NORM = 1.0
-WEIGHT_DECAY = 1e-4
 WARM_UP = 0.05  # of all steps
 STEPS_AN_EPOCH = (6, 16)  # least and most
 DIVERGED = 10.0  # times the best epoch's loss: lost, and not only unlucky crops
@@ -99,7 +98,7 @@ class Loop:
         self.watched = windows.watched()
         self.average = AveragedModel(model, multi_avg_fn=_moving_average)
         self.optimiser = torch.optim.AdamW(
-            model.parameters(), lr=settings.lr, weight_decay=WEIGHT_DECAY
+            model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
         )
         self.steps_an_epoch = self._steps_an_epoch()
         self.epoch = 0
@@ -123,16 +122,15 @@ class Loop:
         )
         with bar:
             while self.epoch < self.settings.epochs and not self._stale():
-                loss = self._next_epoch(stop)
-                self._close_epoch(loss)
+                self._close_epoch(self._next_epoch(stop))
                 row = self.rows[-1]
                 bar.update()
-                bar.set_postfix(loss=f"{loss:.3f}", skill=f"{100 * row['skill']:.1f} %")
+                bar.set_postfix(loss=f"{row['loss']:.3f}", skill=f"{100 * row['skill']:.1f} %")
                 log.info(
                     "epoch %d/%d  loss %.4f  validation skill over the reference %.1f %%",
                     self.epoch,
                     self.settings.epochs,
-                    loss,
+                    row["loss"],
                     100 * row["skill"],
                 )
         self.model.load_state_dict(self.best)
@@ -153,15 +151,15 @@ class Loop:
             total=epochs, initial=self.epoch, desc="train again", unit="epoch", disable=None
         ) as bar:
             while self.epoch < epochs:
-                loss = self._next_epoch(stop)
+                row = self._next_epoch(stop)
                 self.epoch += 1
-                self.rows.append(self._row(loss))
+                self.rows.append(row)
                 self._save()
                 bar.update()
-                bar.set_postfix(loss=f"{loss:.3f}")
+                bar.set_postfix(loss=f"{row['loss']:.3f}")
         return _copied(self.average.module)
 
-    def _next_epoch(self, stop: Stop) -> float:
+    def _next_epoch(self, stop: Stop) -> dict[str, Any]:
         """One more epoch, done again from where it began as often as it diverges."""
         good = copy.deepcopy(self._learned())
         while True:
@@ -192,7 +190,7 @@ class Loop:
             rate * ROLLBACK,
         )
 
-    def _train_epoch(self, stop: Stop) -> float:
+    def _train_epoch(self, stop: Stop) -> dict[str, Any]:
         # The epoch's number seeds it: nothing of a generator's state needs saving.
         rng = np.random.default_rng([self.settings.seed, 3, self.epoch])
         self.model.train()
@@ -219,18 +217,26 @@ class Loop:
         best = min((row["loss"] for row in self.rows), default=math.inf)
         if mean > DIVERGED * max(best, LEAST_LOSS):
             raise DivergedError(f"loss {mean:.3g}, best so far {best:.3g}")
-        if is_constant(Moments.of(correction, known), Moments.of(target, known)):
-            log.warning("epoch %d: the correction is the same everywhere", self.epoch + 1)
-        return mean
+        return self._row(mean, Moments.of(correction, known), Moments.of(target, known))
 
-    def _row(self, loss: float) -> dict[str, Any]:
-        return {"epoch": self.epoch, "loss": loss, "rate_factor": self.rate_factor}
+    def _row(self, loss: float, said: Moments, wanted: Moments) -> dict[str, Any]:
+        """What the log keeps of an epoch: ``said`` and ``wanted`` are of its last batch."""
+        spread = math.sqrt(said.variation / wanted.variation) if wanted.variation else 0.0
+        varied = any(row["spread"] >= SHARE for row in self.rows[-1:])
+        if varied and is_constant(said, wanted):
+            log.warning("epoch %d: the correction is now the same everywhere", self.epoch + 1)
+        return {
+            "epoch": self.epoch + 1,
+            "loss": loss,
+            "rate_factor": self.rate_factor,
+            "spread": spread,
+        }
 
-    def _close_epoch(self, loss: float) -> None:
+    def _close_epoch(self, row: dict[str, Any]) -> None:
         averaged: Any = self.average.module
         result = calibrate(averaged.eval(), self.watched, self.settings.seed, self.device)
         self.epoch += 1
-        row = self._row(loss) | {"skill": result.skill}
+        row["skill"] = result.skill
         for lead, weight in enumerate(result.blend, 1):
             row[f"blend_lead{lead}"] = float(weight)
             row[f"rmse_lead{lead}"] = float(result.forecast_rmse[lead - 1])
