@@ -6,6 +6,7 @@ import numpy as np
 
 from geoforecast.errors import RunError
 from geoforecast.forecast.evidence import Watch
+from geoforecast.forecast.kinds import Target
 from geoforecast.forecast.mixing import member_references
 from geoforecast.forecast.series import Series, conditions, make_series
 from geoforecast.models.checkpoint import Checkpoint
@@ -48,6 +49,7 @@ def series_of(cube: Cube, checkpoint: Checkpoint) -> Series:
         step_days=checkpoint.step_days,
         parameters=checkpoint.parameters,
         context=Context.from_meta(checkpoint.context),
+        target=Target.from_meta(checkpoint.target),
     )
 
 

@@ -10,12 +10,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geoforecast.forecast.kinds import (
+    CATEGORICAL,
+    CONTINUOUS,
+    VALUES,
+    Target,
+    band_names,
+    indicators,
+    model_units,
+    shared_out,
+)
 from geoforecast.raster.cube import Cube
 from geoforecast.raster.grid import Tile
 from geoforecast.references.climatology import period_days
 from geoforecast.references.motion import MotionSource
 from geoforecast.samples.context import NO_CONTEXT, Context
 from geoforecast.samples.normaliser import BandStatistics, Normaliser, from_meta
+from geoforecast.samples.split import Split
 
 SECONDS_A_DAY = 86400.0
 # How many times farther from the median the largest value lies than 0 does. Rain rates reach
@@ -30,12 +41,14 @@ class Series:
 
     Attributes:
         cube: the pixels.
-        bands: band names, in the order of every array.
+        bands: band names, in the order of every array; of classes, one a class.
         normaliser: of those bands.
         statistics: of those bands, on training steps.
         step_days: the nominal step.
         parameters: pooled numbers of the references; {} while they are being fitted.
         context: what a correction sees besides these bands.
+        target: the kind of target.
+        source: bands of the cube that they are made of; () if they are these.
     """
 
     cube: Cube
@@ -45,15 +58,46 @@ class Series:
     step_days: float
     parameters: Mapping[str, Mapping[str, float]]
     context: Context = NO_CONTEXT
+    target: Target = VALUES
+    source: tuple[str, ...] = ()
+
+    @property
+    def cube_bands(self) -> tuple[str, ...]:
+        """The bands of the cube that are forecast."""
+        return self.source or self.bands
 
     @cached_property
     def band_numbers(self) -> list[int]:
-        return [self.cube.bands.index(band) for band in self.bands]
+        return [self.cube.bands.index(band) for band in self.cube_bands]
 
     def read(
         self, start: int, stop: int, tile: Tile
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Values, band units, and validity of steps of a tile, (step, band, y, x) each."""
+        """Values, band units, and validity of steps of a tile, (step, band, y, x) each.
+
+        A class that was not seen in the training steps counts as not observed.
+        """
+        values, valid = self._read(start, stop, tile)
+        if self.target.kind != CATEGORICAL:
+            return values, valid
+        made, known = indicators(values[:, 0], valid[:, 0], self.target.classes)
+        known = np.repeat(known[:, None], len(self.bands), axis=1)
+        made[~known] = np.nan
+        return made, known
+
+    def observed(
+        self, start: int, stop: int, tile: Tile
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """What read() says, for scoring: an unknown class is valid, and 0 in every band."""
+        values, valid = self._read(start, stop, tile)
+        if self.target.kind != CATEGORICAL:
+            return values, valid
+        made, _ = indicators(values[:, 0], valid[:, 0], self.target.classes)
+        return made, np.repeat(valid, len(self.bands), axis=1)
+
+    def _read(
+        self, start: int, stop: int, tile: Tile
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         values, valid = self.cube.read(start, stop, tile)
         return values[:, self.band_numbers], valid[:, self.band_numbers]
 
@@ -64,9 +108,27 @@ class Series:
 
     @cached_property
     def floor(self) -> NDArray[np.float32]:
-        """(band, 1, 1) smallest possible value: 0 where zero_based, else -inf."""
-        least = [0.0 if zero else -np.inf for zero in self.zero_based]
+        """(band, 1, 1) smallest possible value: 0 of counts, classes and rain, else -inf."""
+        bounded = self.target.kind != CONTINUOUS
+        least = [0.0 if zero or bounded else -np.inf for zero in self.zero_based]
         return np.asarray(least, dtype=np.float32)[:, None, None]
+
+    @cached_property
+    def ceiling(self) -> NDArray[np.float32]:
+        """(band, 1, 1) largest possible value: 1 of probabilities, else inf."""
+        most = 1.0 if self.target.is_probability else np.inf
+        return np.full((len(self.bands), 1, 1), most, dtype=np.float32)
+
+    def held(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Forecasts held within what is possible; those of classes share 1; NaN stays NaN.
+
+        Args:
+            values: (..., band, y, x) band units.
+        """
+        held = np.minimum(np.maximum(values, self.floor), self.ceiling)
+        if self.target.kind == CATEGORICAL:
+            held = shared_out(held, [band.mean for band in self.statistics])
+        return held
 
     @cached_property
     def limits(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -78,7 +140,8 @@ class Series:
         high = np.array([band.maximum for band in self.statistics], dtype=np.float64)
         margin = LIMIT_MARGIN * (high - low)
         floor = self.floor[:, 0, 0].astype(np.float64)
-        both = np.maximum(low - margin, floor), high + margin
+        ceiling = self.ceiling[:, 0, 0].astype(np.float64)
+        both = np.maximum(low - margin, floor), np.minimum(high + margin, ceiling)
         lowest, highest = (side.astype(np.float32)[:, None, None] for side in both)
         return lowest, highest
 
@@ -90,6 +153,8 @@ class Series:
     @cached_property
     def zero_based(self) -> list[bool]:
         """Per band: values pile up at 0 and go no lower, as with rain; not a passing zero."""
+        if self.target.is_probability:
+            return [False] * len(self.bands)
         return [
             band.minimum == 0 and band.maximum - band.median > ZERO_BASED_SKEW * band.median
             for band in self.statistics
@@ -117,23 +182,39 @@ def make_series(
     step_days: float | None = None,
     parameters: Mapping[str, Mapping[str, float]] | None = None,
     context: Context = NO_CONTEXT,
+    target: Target = VALUES,
 ) -> Series:
     """A series from a cube, or with what a checkpoint remembers of the one it was trained on.
 
     Args:
         cube: the pixels.
         bands: names of the bands to forecast.
-        normaliser: the stored normaliser of exactly these bands; None takes the cube's.
+        normaliser: the stored normaliser of exactly these bands, or of their classes; None
+            makes it from the cube's.
         step_days: the nominal step; None takes the cube's median.
         parameters: pooled numbers of the references.
         context: what a correction sees besides these bands.
+        target: the kind of target.
     """
-    meta = pick_bands(cube.meta["normaliser"], cube.bands, bands)
-    fitted, statistics = from_meta(normaliser or meta)
+    if normaliser is not None:
+        fitted, statistics = from_meta(normaliser)
+    else:
+        stored = cube.meta["normaliser"]
+        meta = pick_bands(stored, cube.bands, bands) if stored else None
+        steps = Split.from_meta(cube.meta["split"], cube.times).train_steps
+        fitted, statistics = model_units(target, cube, bands, meta, steps)
     if step_days is None:
         step_days = float(cube.meta["cadence"]["median_seconds"]) / SECONDS_A_DAY
     return Series(
-        cube, tuple(bands), fitted, tuple(statistics), step_days, parameters or {}, context
+        cube=cube,
+        bands=band_names(target, bands),
+        normaliser=fitted,
+        statistics=tuple(statistics),
+        step_days=step_days,
+        parameters=parameters or {},
+        context=context,
+        target=target,
+        source=tuple(bands) if target.classes else (),
     )
 
 

@@ -66,9 +66,15 @@ class TileStream:
     ) -> None:
         self.series, self.tile, self.base = series, tile, base
         self.step = -1
-        classes = reference_classes(series.step_days)
+        classes = reference_classes(series.step_days, series.target.kind)
         shape = (len(series.bands), *tile.shape)
-        self._setting = Setting(shape, (tile.row0, tile.col0), series.step_days, series.parameters)
+        self._setting = Setting(
+            shape,
+            (tile.row0, tile.col0),
+            series.step_days,
+            series.parameters,
+            series.target.kind,
+        )
         wanted = member_references(series) if MIXTURE in (base, *names) else ()
         kept = dict.fromkeys([*wanted, *(name for name in (base, *names) if name != MIXTURE)])
         self.references: dict[str, Reference] = {n: classes[n](self._setting) for n in kept}
@@ -142,7 +148,7 @@ class TileStream:
             reference = self.references[name]
             motion = self._motion() if reference.needs_motion else None
             forecast = reference.forecast(days, motion)
-            result[name] = np.maximum(forecast, self.series.floor)  # NaN stays NaN
+            result[name] = self.series.held(forecast)
         return result
 
     def members(
@@ -162,7 +168,7 @@ class TileStream:
         """(band, y, x) the mixture of the members of one lead, and their disagreement."""
         assert self._mixer is not None
         mean, deviation = self._mixer.mixed(members, self._known())
-        return np.maximum(mean, self.series.floor), deviation
+        return self.series.held(mean), deviation
 
     def expect(self, days: Sequence[float], forecast: Array) -> None:
         """Let a forecast of the base, made just now, be what the next step is compared with."""
@@ -218,10 +224,10 @@ def add_evidence(total: dict[str, dict[str, float]], stream: TileStream) -> None
 
 
 def fitted_parameters(
-    evidence: Mapping[str, Mapping[str, float]], step_days: float
+    evidence: Mapping[str, Mapping[str, float]],
 ) -> dict[str, dict[str, float]]:
     """Pooled numbers of every reference that has any."""
-    classes = reference_classes(step_days)
+    classes = reference_classes()
     return {
         name: numbers for name, sums in evidence.items() if (numbers := classes[name].fit(sums))
     }

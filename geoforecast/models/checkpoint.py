@@ -48,6 +48,8 @@ class Checkpoint:
         normaliser: as stored in the cube when it was trained, with the statistics.
         context: what the correction sees besides the bands, and how it is normalised: a
             samples.context.Context.
+        target: the kind of target and its classes: a forecast.kinds.Target.
+        decision: per lead, how probabilities become a map; see forecast.kinds.decided.
         split: the boundaries it was trained with.
         cube: fingerprint of the cube.
         conditions: of the cube, without which the weights mean nothing; see
@@ -74,6 +76,8 @@ class Checkpoint:
     narrowing: tuple[float, ...]
     normaliser: dict[str, Any]
     context: dict[str, Any]
+    target: dict[str, Any]
+    decision: tuple[tuple[float, ...], ...]
     split: dict[str, str]
     cube: str
     conditions: dict[str, str]
@@ -149,6 +153,7 @@ def load_checkpoint(folder: Path, *, final: bool = False) -> tuple[Checkpoint, C
         for key in ("bands", "blend", "narrowing", "members", "kept"):
             content[key] = tuple(content[key])
         content["residual_scale"] = tuple(tuple(row) for row in content["residual_scale"])
+        content["decision"] = tuple(tuple(row) for row in content["decision"])
         content["watched"] = tuple(tuple(tile) for tile in content["watched"])
         checkpoint = Checkpoint(**content, errors=load_arrays(place / ERRORS))
         model = build_model(checkpoint.config)

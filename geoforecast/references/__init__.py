@@ -62,12 +62,15 @@ class Setting:
         origin: row and column of the tile's first pixel in the grid.
         step_days: the nominal step.
         parameters: numbers fitted in training, by reference name.
+        kind: of the targets: continuous, count, binary or categorical. Bands of classes hold 1
+            where a pixel is of that class and 0 elsewhere.
     """
 
     shape: tuple[int, int, int]
     origin: tuple[int, int]
     step_days: float
     parameters: Mapping[str, Mapping[str, float]]
+    kind: str = "continuous"
     _states: dict[type[State], State] = field(default_factory=dict, repr=False, compare=False)
 
     def state(self, kind: type[S]) -> S:
@@ -94,6 +97,7 @@ class Reference(ABC):
     name: ClassVar[str]
     needs_motion: ClassVar[bool] = False
     needs_cycle: ClassVar[bool] = False  # until a cycle is over it is another one in disguise
+    kinds: ClassVar[tuple[str, ...]] = ("continuous", "count", "binary")  # of targets it suits
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
@@ -145,27 +149,34 @@ def reference(cls: type[Reference]) -> type[Reference]:
     return cls
 
 
-def reference_classes(step_days: float | None = None) -> dict[str, type[Reference]]:
-    """Every reference of this package by name, or those that apply to a step length."""
+def reference_classes(
+    step_days: float | None = None, kind: str = "continuous"
+) -> dict[str, type[Reference]]:
+    """Every reference of this package by name, or those that apply.
+
+    Args:
+        step_days: the nominal step; None takes all there are, of any kind.
+        kind: of the targets.
+    """
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
     return {
         name: cls
         for name, cls in sorted(_REGISTRY.items())
-        if step_days is None or cls.applies(step_days)
+        if step_days is None or (kind in cls.kinds and cls.applies(step_days))
     }
 
 
-def find_reference(name: str, step_days: float) -> type[Reference]:
+def find_reference(name: str, step_days: float, kind: str = "continuous") -> type[Reference]:
     """One reference by name.
 
     Raises:
-        SettingsError: unknown, or it makes no sense for this step length.
+        SettingsError: unknown, or it makes no sense for this step length or kind.
     """
-    known = reference_classes(step_days)
+    known = reference_classes(step_days, kind)
     if name not in known:
         raise SettingsError(
-            f"There is no reference '{name}' for steps of {step_days:.3g} days.",
+            f"There is no reference '{name}' for {kind} targets in steps of {step_days:.3g} days.",
             remedy=did_you_mean(name, {"auto", *known}),
         )
     return known[name]

@@ -36,6 +36,7 @@ class Kriging(Reference):
     """
 
     name = "kriging"
+    kinds = ("continuous", "count", "binary", "categorical")
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)

@@ -21,6 +21,7 @@ class Mean(Reference):
     """
 
     name = "mean"
+    kinds = ("continuous", "count", "binary", "categorical")
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)

@@ -21,6 +21,7 @@ class Persistence(Reference):
     """
 
     name = "persistence"
+    kinds = ("continuous", "count", "binary", "categorical")
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)

@@ -108,6 +108,14 @@ class PredictSettings:
         minimum=0,
         maximum=0.99,
     )
+    samples: int = setting(
+        0,
+        "draws of what may come to write beside the forecast, which err in patches as it does",
+        minimum=0,
+        maximum=200,
+        metavar="NUMBER",
+    )
+    seed: int = setting(0, "seed of the samples", minimum=0)
     from_: str = setting(
         "",
         "forecast from this date of the cube instead of its end",

@@ -145,7 +145,7 @@ def fit_references(
             stop.check()
             stream.advance()
         add_evidence(total, stream)  # and let the stream go: it is larger than the site
-    return fitted_parameters(total, series.step_days)
+    return fitted_parameters(total)
 
 
 @dataclass

@@ -208,7 +208,7 @@ class Loop:
             loss.backward()
             norm = float(clip_grad_norm_(self.model.parameters(), CLIP_NORM))
             value = float(loss.detach())
-            if not (math.isfinite(value) and math.isfinite(norm)):
+            if not (math.isfinite(value)):
                 raise DivergedError(f"loss {value:.3g}, gradient norm {norm:.3g}")
             self.optimiser.step()
             self.average.update_parameters(self.model)

@@ -9,13 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch.nn.functional import huber_loss, mse_loss
+from torch.nn.functional import binary_cross_entropy_with_logits, huber_loss, mse_loss
 
 from geoforecast.errors import SettingsError
+from geoforecast.forecast.kinds import EPSILON
 
 LossFunction = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 AUTO = "auto"
+MOST_LOG = 30.0  # of a mean: beyond, its exponential would not be finite for long
+CHANGE_WEIGHT = 2.0  # of pixels whose class is another than the last one seen
 
 
 @dataclass(frozen=True)
@@ -103,3 +106,79 @@ def _cleared(known: torch.Tensor, *parts: torch.Tensor) -> tuple[torch.Tensor, .
 
 def _count(known: torch.Tensor) -> torch.Tensor:
     return known.sum().clamp(min=1)
+
+
+@loss("poisson", "count")
+def masked_poisson(
+    correction: torch.Tensor, target: torch.Tensor, known: torch.Tensor
+) -> torch.Tensor:
+    """Poisson deviance of 1 + count over known pixels; least where the mean is right.
+
+    Counted from 1, so that value and gradient are finite where the mean is 0.
+
+    Args:
+        correction: (batch, lead, band, y, x).
+        target: (batch, lead, 3, band, y, x), see targets.with_level.
+        known: as of masked_huber.
+    Source:
+        McCullagh & Nelder (1989), Generalized linear models, ch. 2.3 and 9.
+    """
+    c, residual, level, gain = _cleared(known, correction, *target.unbind(2))
+    log_made = (level + gain * c).clamp(max=MOST_LOG)
+    log_seen = level + gain * residual
+    seen = log_seen.exp()
+    deviance = log_made.exp() - seen - seen * (log_made - log_seen)
+    return torch.where(known, deviance, 0.0).sum() / _count(known)
+
+
+@loss("bce", "binary")
+def masked_bce(correction: torch.Tensor, target: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """Binary cross-entropy over known pixels, of log-odds moved by the correction.
+
+    Args:
+        correction: (batch, lead, band, y, x) log-odds.
+        target: (batch, lead, 3, band, y, x), see targets.with_odds.
+        known: as of masked_huber.
+    """
+    return _entropy(correction, target, known).sum() / _count(known)
+
+
+@loss("focal", "binary")
+def masked_focal(
+    correction: torch.Tensor, target: torch.Tensor, known: torch.Tensor
+) -> torch.Tensor:
+    """Focal loss (gamma 2): pixels that are easy weigh little; arguments as of masked_bce.
+
+    Source:
+        Lin et al. (2017), Focal loss for dense object detection, eq. 4.
+    """
+    entropy = _entropy(correction, target, known)
+    likely = torch.exp(-entropy)  # of what came
+    return ((1 - likely) ** 2 * entropy).sum() / _count(known)
+
+
+@loss("cross-entropy", "categorical")
+def masked_cross_entropy(
+    correction: torch.Tensor, target: torch.Tensor, known: torch.Tensor
+) -> torch.Tensor:
+    """Cross-entropy over known pixels; those that change weigh CHANGE_WEIGHT times as much.
+
+    Args:
+        correction: (batch, lead, class, y, x), added to logarithms before a softmax.
+        target: (batch, lead, 3, class, y, x), see targets.with_odds.
+        known: as of masked_huber, the same for every class.
+    """
+    c, truth, reference, last = _cleared(known, correction, *target.unbind(2))
+    likely = torch.log_softmax(torch.log(reference + EPSILON) + c, dim=2)
+    entropy = -(truth * likely).sum(dim=2)
+    changed = (last.sum(dim=2) > 0) & ((truth * last).sum(dim=2) == 0)
+    weight = known.all(dim=2) * torch.where(changed, CHANGE_WEIGHT, 1.0)
+    return (weight * entropy).sum() / weight.sum().clamp(min=1)
+
+
+def _entropy(correction: torch.Tensor, target: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """Binary cross-entropy of each pixel; 0 where nothing is known."""
+    c, truth, reference, _ = _cleared(known, correction, *target.unbind(2))
+    odds = torch.log(reference + EPSILON) - torch.log1p(EPSILON - reference) + c
+    entropy = binary_cross_entropy_with_logits(odds, truth, reduction="none")
+    return torch.where(known, entropy, 0.0)

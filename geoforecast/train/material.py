@@ -86,5 +86,17 @@ def gather(
     series = series.with_parameters(numbers)
     sites, tally, scored = load_sites(series, tiles, base, split, horizon, stop)
     scale = residual_scale(sites, split.validation)
-    windows = Windows(sites, split, lookback, horizon, series.step_days, scale)
+    if series.target.is_probability:
+        scale = np.ones_like(scale)  # corrections are differences of log-odds
+    windows = Windows(
+        sites,
+        split,
+        lookback,
+        horizon,
+        series.step_days,
+        scale,
+        kind=series.target.kind,
+        shares=tuple(band.mean for band in series.statistics),
+        log_units=(series.normaliser.centre, series.normaliser.scale),
+    )
     return Material(series, tiles, tally, scored, windows)

@@ -13,7 +13,7 @@ from geoforecast.models import Correction
 from geoforecast.models.ensemble import Ensemble
 from geoforecast.samples.split import Split
 from geoforecast.settings import TrainSettings
-from geoforecast.train.calibrate import calibrate
+from geoforecast.train.calibrate_classes import calibrate
 from geoforecast.train.loop import Loop, Outcome
 from geoforecast.train.stop import Stop
 from geoforecast.train.windows import Windows

@@ -18,9 +18,17 @@ import torch
 
 from geoforecast import __version__
 from geoforecast.errors import InputError, RunError, SeriesTooShortError
+from geoforecast.figures.words import reference_label
 from geoforecast.forecast.device import pick_device, without_denormals
+from geoforecast.forecast.kinds import (
+    CATEGORICAL,
+    CONTINUOUS,
+    Target,
+    resolve_target,
+    warn_unknown,
+)
 from geoforecast.forecast.mixing import known_at, member_references
-from geoforecast.forecast.series import Series, conditions, make_series, pick_bands
+from geoforecast.forecast.series import Series, conditions, make_series
 from geoforecast.models import ModelConfig, build_model
 from geoforecast.models.checkpoint import (
     META,
@@ -34,11 +42,14 @@ from geoforecast.raster.cube import Cube, open_cube
 from geoforecast.references import find_reference
 from geoforecast.references.mixture import MIXTURE
 from geoforecast.samples.features import channel_count
+from geoforecast.samples.normaliser import to_meta
 from geoforecast.samples.split import Split
 from geoforecast.settings import TrainSettings
 from geoforecast.train.calibrate import Calibration
+from geoforecast.train.calibrate_classes import ClassCalibration, calibrate
 from geoforecast.train.inputs import choose_context, forecast_bands
 from geoforecast.train.loop import LAST, Outcome
+from geoforecast.train.losses import resolve_loss
 from geoforecast.train.material import gather
 from geoforecast.train.members import Trainer
 from geoforecast.train.refit import refit
@@ -54,7 +65,7 @@ DEFAULT_HORIZON = 3
 NO_MODEL = "none"
 SMALLEST_WEIGHT = 0.005  # that is worth telling
 # Settings that do not change the result, so that a run may go on with others.
-FREE_SETTINGS = {"time_limit", "device", "overwrite", "refit"}
+FREE_SETTINGS = {"time_limit", "device", "overwrite", "refit", "preset"}
 
 
 @dataclass(frozen=True)
@@ -102,7 +113,7 @@ class TrainResult:
             weights = ", ".join(f"{weight:.2f}" for weight in self.blend)
             lines.append(
                 f"Epoch {self.epoch} is kept: {100 * self.skill:.1f} % less error than "
-                f"{self.reference}; the correction is weighted {weights} by lead."
+                f"{reference_label(self.reference)}; the correction is weighted {weights} by lead."
             )
         elif self.epochs or self.skill:
             lines.append(f"No correction helped: the forecast is the {self.reference} itself.")
@@ -138,15 +149,15 @@ def run_training(
     with project.lock(), recorded(project, "train", settings) as notes:
         cube = open_cube(project.cube_path)
         bands = forecast_bands(cube, settings)
-        _check_cube(cube, bands)
         split = Split.from_meta(cube.meta["split"], cube.times)
         lookback, horizon = resolve_steps(settings, split)
+        target = _check_cube(cube, bands, settings, split)
         identity = _prepare_folder(folder, settings, cube)
         epochs = 0
         if (folder / META).exists():
             log.info("run '%s' is trained already", settings.run)
         else:
-            series = make_series(cube, bands)
+            series = make_series(cube, bands, target=target)
             if settings.model != NO_MODEL:
                 seen = choose_context(cube, bands, settings, split, series.step_days)
                 series = replace(series, context=seen)
@@ -195,11 +206,11 @@ def _train(plan: Plan, stop: Stop) -> tuple[Checkpoint, Outcome]:
     if settings.reference != "auto":
         base = settings.reference
         if base != MIXTURE:
-            find_reference(base, bare.step_days)
+            find_reference(base, bare.step_days, bare.target.kind)
     steps = plan.lookback, plan.horizon
     material = gather(bare, split, base, steps, settings.seed, stop)
     series, tally = material.series, material.tally
-    errors = material.scored.rmse([b.std if b.std > 0 else 1.0 for b in series.statistics])
+    errors = material.scored.rmse(_error_units(series))
     log.info("validation error: %s", _error_text(errors, base))
     outcome = _corrected(plan, config, material.windows, stop)
     result = outcome.calibration
@@ -208,7 +219,7 @@ def _train(plan: Plan, stop: Stop) -> tuple[Checkpoint, Outcome]:
     known = known_at(series, tally, split.test - 1)
     checkpoint = Checkpoint(
         config=config if settings.model == NO_MODEL else replace(config, members=settings.members),
-        bands=series.bands,
+        bands=series.cube_bands,
         lookback=plan.lookback,
         horizon=plan.horizon,
         step_days=series.step_days,
@@ -220,11 +231,13 @@ def _train(plan: Plan, stop: Stop) -> tuple[Checkpoint, Outcome]:
         residual_scale=material.residual_scale,
         blend=tuple(float(weight) for weight in result.blend),
         narrowing=_narrowing(result),
-        normaliser=pick_bands(cube.meta["normaliser"], cube.bands, series.bands),
+        normaliser=to_meta(series.normaliser, list(series.statistics)),
         context=asdict(series.context),
+        target=asdict(series.target),
+        decision=result.decision if isinstance(result, ClassCalibration) else (),
         split=dict(cube.meta["split"]),
         cube=str(cube.meta["fingerprint"]),
-        conditions=conditions(cube, series.bands),
+        conditions=conditions(cube, series.cube_bands),
         seed=settings.seed,
         epoch=outcome.epoch,
         kept=outcome.kept,
@@ -244,6 +257,10 @@ def _train(plan: Plan, stop: Stop) -> tuple[Checkpoint, Outcome]:
 def _corrected(plan: Plan, config: ModelConfig, windows: Windows, stop: Stop) -> Outcome:
     """The trained correction; one of nothing if no architecture is wanted."""
     if plan.settings.model == NO_MODEL:
+        if plan.series.target.is_probability:  # its map needs a rule all the same
+            seed, device = plan.settings.seed, plan.device
+            nothing = build_model(config)
+            return Outcome({}, 0, calibrate(nothing, windows, seed, device), 0)
         zero = np.zeros(plan.horizon)
         return Outcome({}, 0, Calibration(zero, zero, zero, 0.0), 0)
     trainer = Trainer(
@@ -268,12 +285,24 @@ def _narrowing(result: Calibration) -> tuple[float, ...]:
     return tuple(float(0.5 * (1 + one)) for one in ratio)
 
 
-def _check_cube(cube: Cube, bands: Sequence[str]) -> None:
-    if cube.kind == "categorical":
-        raise InputError(
-            "The cube holds classes, and only continuous values can be forecast.",
-            remedy="Stack a continuous variable, such as the fraction of each class.",
-        )
+def _error_units(series: Series) -> list[float]:
+    """What validation errors are divided by: deviations; those of classes make a Brier score."""
+    if series.target.kind == CATEGORICAL:
+        return [1 / math.sqrt(len(series.bands))] * len(series.bands)
+    if series.target.is_probability:
+        return [1.0] * len(series.bands)
+    return [band.std if band.std > 0 else 1.0 for band in series.statistics]
+
+
+def _check_cube(cube: Cube, bands: Sequence[str], settings: TrainSettings, split: Split) -> Target:
+    """The target, if the cube has one and the loss suits it."""
+    target = resolve_target(cube, bands, settings.kind, split.train_steps)
+    resolve_loss(settings.loss, target.kind)
+    if target.kind != CONTINUOUS:
+        log.info("forecasting %s targets", target.kind)
+    if target.classes:
+        warn_unknown(cube, bands[0], target, split.validation_steps, "validation")
+        return target
     never = [
         band
         for band, statistics in zip(cube.bands, cube.meta["normaliser"]["statistics"], strict=True)
@@ -284,6 +313,7 @@ def _check_cube(cube: Cube, bands: Sequence[str]) -> None:
             f"Never valid in the training steps: {', '.join(never)}.",
             remedy="Leave it out with --bands, or check the mask (--mask).",
         )
+    return target
 
 
 def _prepare_folder(folder: Path, settings: TrainSettings, cube: Cube) -> str:

@@ -12,7 +12,7 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from geoforecast.references import Setting, feed, reference_classes
 from geoforecast.references.autoregression import smoothed
 
-ALL = reference_classes()
+ALL = {n: c for n, c in reference_classes().items() if "continuous" in c.kinds}
 YEAR = 365.2425
 SHAPE = (2, 3, 4)
 
