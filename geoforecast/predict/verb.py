@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +16,20 @@ from tqdm import tqdm
 
 from geoforecast import __version__
 from geoforecast.errors import DateError, InterruptedRunError, SettingsError
-from geoforecast.forecast.engine import Engine, open_engine
+from geoforecast.forecast.engine import Engine, Forecast, open_engine
+from geoforecast.forecast.kinds import CATEGORICAL, Target
 from geoforecast.forecast.series import future_times, to_days
 from geoforecast.models.checkpoint import FINAL, final_until
 from geoforecast.project import Project, recorded, replacing
 from geoforecast.raster.geotiff import CogWriter
+from geoforecast.raster.grid import Tile
 from geoforecast.settings import PredictSettings
 
 log = logging.getLogger(__name__)
 
 MOST_STEPS = 500
 LAYERS = ("forecast", "lower", "upper")
+PROBABILITY = "probability"
 # The day may be left out only where a dash tells months from days.
 MOMENT = re.compile(r"(\d{4})-?(\d\d)(?:(?<=-\d\d)|-?(\d\d)(?:[T ](\d\d):?(\d\d)(?::?(\d\d))?)?)Z?")
 
@@ -40,6 +44,8 @@ class PredictResult:
         valid_times: (lead,) the times forecast.
         files: one COG a valid time, in order.
         bounds: lower and upper COG of each, if there are intervals.
+        samples: COGs of each sample, in order of valid times.
+        probabilities: COG of the probabilities of each, if classes or yes and no are forecast.
         valid_fraction: share of pixels that have a forecast.
         weights: ``final`` if they were fitted on every step, test block included, else
             ``honest``.
@@ -51,6 +57,8 @@ class PredictResult:
     valid_times: tuple[np.datetime64, ...]
     files: tuple[Path, ...]
     bounds: tuple[tuple[Path, Path], ...]
+    samples: tuple[tuple[Path, ...], ...]
+    probabilities: tuple[Path, ...]
     valid_fraction: float
     weights: str
     seen_until: str
@@ -63,6 +71,12 @@ class PredictResult:
             lines.append(f"  {time}  {path}")
         if self.bounds:
             lines.append("Beside each, lower_… and upper_… hold the ends of its interval.")
+        if self.samples:
+            names = ", ".join(f"{chain[0].name.split('_')[0]}_…" for chain in self.samples[:2])
+            more = ", …" if len(self.samples) > 2 else ""
+            lines.append(f"{names}{more} hold {len(self.samples)} draws of what may come.")
+        if self.probabilities:
+            lines.append("Beside each, probability_… holds how likely each class is, one a band.")
         lines.append(f"{100 * self.valid_fraction:.1f} % of the pixels have a forecast.")
         return "\n".join(lines)
 
@@ -92,12 +106,19 @@ def _predict(
             leads,
         )
     times = valid_times(engine.cube.times, init_step, leads)
+    engine.context.check_drivers(init_step, times)
     init_time = engine.cube.times[init_step]
     folder = project.forecast_dir(settings.run, time_name(init_time, [init_time, *times]))
     stamps = [time_name(time, [init_time, *times]) for time in times]
     layers = LAYERS if settings.interval and engine.has_intervals else LAYERS[:1]
-    if settings.interval and not engine.has_intervals:
+    if engine.series.target.is_probability:
+        layers = (*layers, PROBABILITY)
+        if settings.interval:
+            log.info("no intervals: a probability says by itself how sure it is")
+    elif settings.interval and not engine.has_intervals:
         log.info("no intervals: the run corrects %s, not the mixture", engine.reference)
+    drawn = sample_names(settings, engine)
+    layers = (*layers, *drawn)
     with replacing(folder) as draft:
         paths = {layer: [draft / f"{layer}_{stamp}.tif" for stamp in stamps] for layer in layers}
         fraction = _write(engine, settings, init_step, times, paths, interrupted)
@@ -108,6 +129,8 @@ def _predict(
         valid_times=tuple(times),
         files=tuple(written["forecast"]),
         bounds=tuple(zip(written.get("lower", ()), written.get("upper", ()), strict=True)),
+        probabilities=tuple(written.get(PROBABILITY, ())),
+        samples=tuple(tuple(written[name]) for name in drawn),
         valid_fraction=fraction,
         weights=engine.weights,
         seen_until=engine.checkpoint.known_until,
@@ -130,6 +153,22 @@ def _choose_engine(project: Project, settings: PredictSettings) -> tuple[Engine,
         return open_engine(project, settings.run, settings.device, final=True), init_step
     log.info("using the weights that have not seen the test block: --refit went on to %s", until)
     return engine, init_step
+
+
+def sample_names(settings: PredictSettings, engine: Engine) -> tuple[str, ...]:
+    """The layers that samples are written as.
+
+    Raises:
+        SettingsError: the run does not know how forecasts err.
+    """
+    if settings.samples and not engine.has_intervals:
+        raise SettingsError(
+            f"--samples is {settings.samples}, but the run '{settings.run}' does not say how sure "
+            "it is.",
+            remedy="Use a run that corrects the mixture of a continuous or count series.",
+        )
+    wide = len(str(settings.samples))
+    return tuple(f"sample{number:0{wide}}" for number in range(1, settings.samples + 1))
 
 
 def find_init(engine: Engine, text: str) -> int:
@@ -220,13 +259,12 @@ def _write(
         writers = {
             layer: [
                 stack.enter_context(
-                    CogWriter(
+                    _writer(
                         path,
-                        engine.cube.grid,
-                        engine.band_names,
-                        units=engine.units,
-                        tags=_tags(engine, settings, init_step, time, lead)
-                        | ({"interval": f"{level:g}", "end": layer} if layer != "forecast" else {}),
+                        engine,
+                        layer,
+                        _tags(engine, settings, init_step, time, lead)
+                        | _layer_tags(layer, level, settings),
                     )
                 )
                 for lead, (path, time) in enumerate(zip(found, times, strict=True), 1)
@@ -241,14 +279,74 @@ def _write(
                 )
             forecast = engine.forecast(tile, init_step, days, level)
             filled += int(np.isfinite(forecast.values).sum())
-            made = {"forecast": forecast.values, "lower": forecast.lower, "upper": forecast.upper}
+            made: dict[str, NDArray[Any] | None] = {
+                "forecast": forecast.values,
+                "lower": forecast.lower,
+                "upper": forecast.upper,
+            }
+            if forecast.chosen is not None:
+                codes = class_map(engine.series.target, forecast.chosen)
+                made = {"forecast": codes, PROBABILITY: forecast.values}
             for layer, found in writers.items():
-                values = made[layer]
+                if layer in made:
+                    values = made[layer]
+                else:
+                    values = _drawn(engine, settings, init_step, forecast, tile, layer)
                 assert values is not None  # there are writers for what was asked for only
                 for writer, lead in zip(found, values, strict=True):
                     writer.write(lead, tile)
     height, width = engine.cube.grid.shape
     return filled / (len(times) * len(engine.band_names) * height * width)
+
+
+def _writer(path: Path, engine: Engine, layer: str, tags: Mapping[str, str]) -> CogWriter:
+    """The file of one layer and lead: a map of codes, or values."""
+    target = engine.series.target
+    if layer == LAYERS[0] and target.is_probability:
+        bands, (dtype, nodata) = engine.series.cube_bands, code_type(target)
+        return CogWriter(path, engine.cube.grid, bands, nodata=nodata, dtype=dtype, tags=tags)
+    return CogWriter(path, engine.cube.grid, engine.band_names, units=engine.units, tags=tags)
+
+
+def code_type(target: Target) -> tuple[str, int]:
+    """The smallest dtype that holds a target's codes, and a nodata value that is none of them."""
+    codes = target.classes or (0, 1)
+    for dtype in ("uint8", "int16", "uint16"):
+        info = np.iinfo(dtype)
+        nodata = int(info.min if info.min else info.max)
+        if all(info.min <= code <= info.max and code != nodata for code in codes):
+            return dtype, nodata
+    return "int32", int(np.iinfo("int32").min)
+
+
+def class_map(target: Target, chosen: NDArray[np.int16]) -> NDArray[Any]:
+    """Numbers of classes as their codes; nodata where there is none."""
+    dtype, nodata = code_type(target)
+    codes = np.array([*(target.classes or (0, 1)), nodata], dtype=dtype)
+    return codes[chosen]  # -1 takes the last one
+
+
+def _drawn(
+    engine: Engine,
+    settings: PredictSettings,
+    init_step: int,
+    forecast: Forecast,
+    tile: Tile,
+    layer: str,
+) -> NDArray[np.float32]:
+    """(lead, band, y, x) one sample; another init time, seed or number draws another."""
+    assert forecast.uncertainty is not None  # or there would be no such layer
+    init = int(engine.cube.times[init_step].astype("datetime64[s]").astype(np.int64))
+    # Times before 1970 are negative, which no seed may be.
+    key = [settings.seed, init % 2**32, init < 0, int(layer.removeprefix("sample"))]
+    return forecast.uncertainty.sample(forecast.values, tile, key)
+
+
+def _layer_tags(layer: str, level: float, settings: PredictSettings) -> dict[str, str]:
+    """What tells a file from the forecast itself."""
+    if layer.startswith("sample"):
+        return {"sample": layer.removeprefix("sample").lstrip("0"), "seed": str(settings.seed)}
+    return {"interval": f"{level:g}", "end": layer} if layer in LAYERS[1:] else {}
 
 
 def _tags(
@@ -271,4 +369,16 @@ def _tags(
         "weights_seen_until": str(checkpoint.known_until),
         "cube": engine.fingerprint,
         "trained_on_cube": checkpoint.cube,
+        "kind": engine.series.target.kind,
+        **_rule_tags(engine, lead),
     }
+
+
+def _rule_tags(engine: Engine, lead: int) -> dict[str, str]:
+    """How probabilities became the map; see forecast.kinds.decided."""
+    kind, rules = engine.series.target.kind, engine.checkpoint.decision
+    if not engine.series.target.is_probability:
+        return {}
+    names = ("stay", "pull") if kind == CATEGORICAL else ("threshold",)
+    rule = rules[min(lead, len(rules)) - 1]
+    return {name: f"{number:g}" for name, number in zip(names, rule, strict=True)}

@@ -83,6 +83,53 @@ def test_no_interval_is_written_where_none_is_wanted(project):
     assert {path.name.split("_")[0] for path in result.files[0].parent.iterdir()} == {"forecast"}
 
 
+def read(path):
+    with rasterio.open(path) as dataset:
+        return dataset.read(), dataset.tags()
+
+
+def test_samples_lie_beside_each_forecast_and_do_not_hang_on_tiles(project):
+    result = predict_rasters(project, steps=3, samples=12, seed=5, tile=16)
+    assert [path.name.split("_")[0] for path, *_ in result.samples[::11]] == [
+        "sample01",
+        "sample12",
+    ]
+    pixels, tags = read(result.samples[6][1])
+    assert (tags["sample"], tags["seed"], tags["lead"]) == ("7", "5", "2")
+    valid, errors, warnings = cog_validate(result.samples[6][1], strict=True, quiet=True)
+    assert valid, (errors, warnings)
+    known = np.isfinite(read(result.files[1])[0])
+    np.testing.assert_array_equal(np.isfinite(pixels), known)
+    again = predict_rasters(project, steps=3, samples=12, seed=5)
+    np.testing.assert_array_equal(read(again.samples[6][1])[0], pixels)
+    other = predict_rasters(project, steps=3, samples=12, seed=6)
+    assert (read(other.samples[6][1])[0][known] != pixels[known]).mean() > 0.9
+    earlier = predict_rasters(project, samples=12, seed=5, from_="2021-06-28")
+    assert earlier.valid_times[1] == result.valid_times[0]
+    noise = read(earlier.samples[6][1])[0] - read(earlier.files[1])[0]
+    assert (noise[known] != (pixels - read(result.files[1])[0])[known]).mean() > 0.9
+
+
+def test_samples_lie_within_the_interval_as_often_as_it_says(project):
+    result = predict_rasters(project, steps=1, samples=200, interval=0.5)
+    draws = np.stack([read(chain[0])[0] for chain in result.samples])
+    low, high = (read(path)[0] for path in result.bounds[0])
+    known = np.isfinite(low)
+    share = ((draws >= low) & (draws <= high))[:, known].mean()
+    # Both tails of the interval are cut later than asked where few steps were seen.
+    assert 0.48 < share < 0.75
+    assert np.median(draws, axis=0)[known] == pytest.approx(
+        read(result.files[0])[0][known], abs=float((high - low)[known].max())
+    )
+
+
+def test_samples_need_a_run_that_knows_its_errors(make_project, wave):
+    project = make_project(wave)
+    train_model(project, **{**FAST, "epochs": 0, "reference": "trend"})
+    with pytest.raises(SettingsError, match="does not say how sure it is"):
+        predict_rasters(project, samples=3)
+
+
 def test_a_run_that_corrects_one_reference_has_no_interval(make_project, wave):
     project = make_project(wave)
     train_model(project, **{**FAST, "epochs": 0, "reference": "trend"})
