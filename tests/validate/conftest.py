@@ -12,6 +12,7 @@ import pytest
 from affine import Affine
 from rasterio.crs import CRS
 
+from geoforecast.forecast.context import ContextSource
 from geoforecast.raster.cube import Cube, CubeWriter, open_cube
 from geoforecast.raster.grid import Grid, Tile
 from geoforecast.samples.normaliser import BandStatistics, fit_statistics
@@ -52,6 +53,7 @@ class FakeEngine:
     junk: float = float("nan")  # what stands where the observation is invalid
     gone: str = ""  # a method without any value
     calls: list[Any] = field(default_factory=list)
+    context: ContextSource = ContextSource(None, None)  # nothing is seen besides the bands
 
     @property
     def band_names(self) -> tuple[str, ...]:
