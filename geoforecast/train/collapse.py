@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from geoforecast.models import Correction
+from geoforecast.train.targets import first_layer
 from geoforecast.train.windows import Windows
 
 SHARE = 0.01  # of the observed spread; what varies less is constant
@@ -81,7 +82,8 @@ def collapsed(
     scale = torch.as_tensor(windows.scale_LB, dtype=torch.float64)[None, :, :, None, None]
     with torch.inference_mode():
         for window in windows.validation(seed):
-            x, residual, known = windows.validation_sample(window)
+            x, target, known = windows.validation_sample(window)
+            residual = first_layer(target, known)
             correction = model(x.to(device), windows.horizon).cpu()
             corrections.append(Moments.of(correction, known))
             residuals.append(Moments.of(residual, known))

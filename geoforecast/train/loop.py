@@ -26,6 +26,7 @@ from geoforecast.train.calibrate_classes import calibrate
 from geoforecast.train.collapse import SHARE, Moments, collapsed, is_constant
 from geoforecast.train.losses import find_loss, resolve_loss
 from geoforecast.train.stop import Stop
+from geoforecast.train.targets import first_layer
 from geoforecast.train.windows import Windows
 
 log = logging.getLogger(__name__)
@@ -208,7 +209,7 @@ class Loop:
             loss.backward()
             norm = float(clip_grad_norm_(self.model.parameters(), CLIP_NORM))
             value = float(loss.detach())
-            if not (math.isfinite(value)):
+            if not (math.isfinite(value) and math.isfinite(norm)):
                 raise DivergedError(f"loss {value:.3g}, gradient norm {norm:.3g}")
             self.optimiser.step()
             self.average.update_parameters(self.model)
@@ -217,7 +218,8 @@ class Loop:
         best = min((row["loss"] for row in self.rows), default=math.inf)
         if mean > DIVERGED * max(best, LEAST_LOSS):
             raise DivergedError(f"loss {mean:.3g}, best so far {best:.3g}")
-        return self._row(mean, Moments.of(correction, known), Moments.of(target, known))
+        wanted = Moments.of(first_layer(target, known), known)
+        return self._row(mean, Moments.of(correction, known), wanted)
 
     def _row(self, loss: float, said: Moments, wanted: Moments) -> dict[str, Any]:
         """What the log keeps of an epoch: ``said`` and ``wanted`` are of its last batch."""

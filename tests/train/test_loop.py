@@ -103,6 +103,8 @@ def test_an_epoch_that_diverges_is_done_again_at_a_third_of_the_rate(tmp_path, c
     assert column(spoiled, "loss") == column(plain, "loss")
     (line,) = [record.message for record in caplog.records if "diverged" in record.message]
     assert re.match(r"epoch 2 diverged \(loss .*\): back to epoch 1, peak rate 0.001 in", line)
+    if what == "gradient":
+        assert re.search(r"loss 0\.\d+, gradient norm (inf|nan)", line)
     assert ("best so far" in line) == (what == "huge")
 
 
