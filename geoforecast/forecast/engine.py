@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from geoforecast.forecast.context import ContextSource, TileContext, open_context
 from geoforecast.forecast.device import pick_device, run_model
 from geoforecast.forecast.evidence import Watch
-from geoforecast.forecast.kinds import moved_odds
+from geoforecast.forecast.kinds import maps, moved_odds
 from geoforecast.forecast.opening import check_fit, series_of, steps_until, watch_of
 from geoforecast.forecast.series import Series
 from geoforecast.forecast.stream import TileStream
@@ -56,6 +56,7 @@ class Hindcast:
         observed: (band, y, x) float32, band units.
         valid: (band, y, x) bool, True = ``observed`` is usable.
         lower, upper: (band, y, x) ends of the forecast's interval; None if there is none.
+        last: (band, y, x) the last valid values before the init time, 0 where there are none.
     """
 
     step: int
@@ -65,6 +66,7 @@ class Hindcast:
     valid: NDArray[np.bool_]
     lower: Array | None = None
     upper: Array | None = None
+    last: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,14 @@ class Forecast:
         values: NaN where no step was ever valid.
         lower, upper: ends of the interval; None if none was asked for or the run has none.
         uncertainty: what is known of its errors; None if the run knows nothing.
+        chosen: (lead, band, y, x) the map that probabilities make, see kinds.decided; or None.
     """
 
     values: Array
     lower: Array | None = None
     upper: Array | None = None
     uncertainty: Uncertainty | None = None
+    chosen: NDArray[np.int16] | None = None
 
 
 @dataclass(frozen=True)
@@ -224,6 +228,10 @@ class Engine:
         reference = stream.forecasts(days, names)[self.reference]
         forecast = self._corrected(stream, self.context.tile(outer), reference, days, tile)
         inner = (..., *tile.within(outer))
+        if self.series.target.is_probability:
+            last, rules = stream.lookback[-1].values_BHW, self.checkpoint.decision
+            made = maps(forecast, last, self.series.shares, rules, self.series.target.kind)
+            return Forecast(forecast[inner], chosen=made[inner])
         if not self.has_intervals:
             return Forecast(forecast[inner])
         uncertainty = self._uncertainty(stream).within(inner[1:])
@@ -275,6 +283,7 @@ class Engine:
                     valid=valid[lead - 1],
                     lower=None if lower is None else lower[(lead - 1, slice(None), *inner)],
                     upper=None if upper is None else upper[(lead - 1, slice(None), *inner)],
+                    last=stream.lookback[-1].values_BHW[(slice(None), *inner)],
                 )
 
     def _uncertainty(self, stream: TileStream) -> Uncertainty:

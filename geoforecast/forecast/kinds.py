@@ -308,6 +308,27 @@ def decided(
     return np.where(none, -1, chosen).astype(np.int16)
 
 
+def maps(
+    probabilities: Array,
+    last: Array,
+    shares: Sequence[float],
+    rules: Sequence[Sequence[float]],
+    kind: str,
+) -> NDArray[np.int16]:
+    """The maps of several leads, (lead, band, y, x); leads beyond the rules take the last one's.
+
+    Args:
+        probabilities: (lead, band, y, x).
+        last, shares, kind: see decided.
+        rules: one a lead.
+    """
+    made = [
+        decided(one, last, shares, rules[min(lead, len(rules) - 1)], kind)
+        for lead, one in enumerate(probabilities)
+    ]
+    return np.stack(made)
+
+
 def plain_rule(kind: str) -> tuple[float, ...]:
     """The rule of forecasts that none was fitted for: what is more likely than not, or most."""
     return (0.5,) if kind == BINARY else (1.0, 0.0)

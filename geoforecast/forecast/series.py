@@ -127,7 +127,7 @@ class Series:
         """
         held = np.minimum(np.maximum(values, self.floor), self.ceiling)
         if self.target.kind == CATEGORICAL:
-            held = shared_out(held, [band.mean for band in self.statistics])
+            held = shared_out(held, self.shares)
         return held
 
     @cached_property
@@ -144,6 +144,11 @@ class Series:
         both = np.maximum(low - margin, floor), np.minimum(high + margin, ceiling)
         lowest, highest = (side.astype(np.float32)[:, None, None] for side in both)
         return lowest, highest
+
+    @property
+    def shares(self) -> list[float]:
+        """Per band: its mean on training steps, which is the share of a class."""
+        return [band.mean for band in self.statistics]
 
     @property
     def period_days(self) -> float:

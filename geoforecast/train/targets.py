@@ -7,6 +7,7 @@ lead. Losses take them apart again.
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from geoforecast.raster.grid import Tile
 from geoforecast.samples.features import Array
@@ -46,3 +47,8 @@ def with_level(
     gain = np.broadcast_to(scale * unit, target.shape)
     stacked = np.stack([target, centre + scale * reference, gain], axis=1)
     return stacked.astype(np.float32, copy=False)
+
+
+def first_layer(target: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """What came, of a batch's targets: all there is of values, the first of three layers else."""
+    return target[:, :, 0] if target.dim() > known.dim() else target
