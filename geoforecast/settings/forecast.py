@@ -49,7 +49,9 @@ class TrainSettings:
         choices=("auto", "huber", "mse", "poisson", "bce", "focal", "cross-entropy"),
         metavar=None,
     )
-    epochs: int = setting(30, "most passes over the training samples", minimum=0)
+    epochs: int = setting(
+        0, "most passes over the training samples; 0: 40, fewer if each takes long", minimum=0
+    )
     lookback: int = setting(
         0, "input steps; 0: 6, fewer if the series is short", minimum=0, metavar="STEPS"
     )
@@ -59,8 +61,10 @@ class TrainSettings:
         minimum=0,
         metavar="STEPS",
     )
-    hidden: int = setting(16, "channels of each recurrent layer", minimum=1)
-    layers: int = setting(2, "recurrent layers", minimum=1)
+    hidden: int = setting(
+        0, "channels of each recurrent layer; 0: 16, or 8 if the series is short", minimum=0
+    )
+    layers: int = setting(0, "recurrent layers; 0: 1", minimum=0)
     kernel: int = setting(3, "odd kernel size in pixels", minimum=1)
     peepholes: bool = setting(False, "let the gates of convlstm see the cell state")
     members: int = setting(

@@ -23,6 +23,7 @@ from geoforecast.project import replacing
 from geoforecast.settings import TrainSettings
 from geoforecast.train.calibrate import Calibration
 from geoforecast.train.calibrate_classes import calibrate
+from geoforecast.train.capacity import steps_an_epoch
 from geoforecast.train.collapse import SHARE, Moments, collapsed, is_constant
 from geoforecast.train.losses import find_loss, resolve_loss
 from geoforecast.train.stop import Stop
@@ -36,7 +37,6 @@ LOG = "log.csv"
 EMA_DECAY = 0.98
 CLIP_NORM = 1.0
 WARM_UP = 0.05  # of all steps
-STEPS_AN_EPOCH = (6, 16)  # least and most
 DIVERGED = 10.0  # times the best epoch's loss: lost, and not only unlucky crops
 LEAST_LOSS = 0.1  # a best loss below counts as this: the reference's own is several times it
 MOST_ROLLBACKS = 3
@@ -101,7 +101,8 @@ class Loop:
         self.optimiser = torch.optim.AdamW(
             model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
         )
-        self.steps_an_epoch = self._steps_an_epoch()
+        pixels = sum(site.tile.shape[0] * site.tile.shape[1] for site in windows.sites)
+        self.steps_an_epoch = steps_an_epoch(pixels, len(windows.train_inits), settings)
         self.epoch = 0
         self.rate_factor, self.rollbacks = 1.0, 0
         self.rows: list[dict[str, Any]] = []
@@ -270,13 +271,6 @@ class Loop:
             return self.settings.lr * (step + 1) / warm_up
         progress = (step - warm_up) / max(1, total - warm_up)
         return self.settings.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
-
-    def _steps_an_epoch(self) -> int:
-        """Steps that show each training pixel about once, within bounds."""
-        pixels = sum(site.tile.shape[0] * site.tile.shape[1] for site in self.windows.sites)
-        crops = max(1.0, pixels / self.settings.patch**2) * len(self.windows.train_inits)
-        low, high = STEPS_AN_EPOCH
-        return int(min(high, max(low, math.ceil(crops / self.settings.batch_size))))
 
     def _save(self) -> None:
         # The log first: killed in between, the next run trains this epoch and its row again.

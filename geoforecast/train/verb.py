@@ -47,6 +47,7 @@ from geoforecast.samples.split import Split
 from geoforecast.settings import TrainSettings
 from geoforecast.train.calibrate import Calibration
 from geoforecast.train.calibrate_classes import ClassCalibration, calibrate
+from geoforecast.train.capacity import sized, without_need
 from geoforecast.train.inputs import choose_context, forecast_bands
 from geoforecast.train.loop import LAST, Outcome
 from geoforecast.train.losses import resolve_loss
@@ -153,6 +154,9 @@ def run_training(
         lookback, horizon = resolve_steps(settings, split)
         target = _check_cube(cube, bands, settings, split)
         identity = _prepare_folder(folder, settings, cube)
+        channels, reach = channel_count(len(bands)), lookback + horizon
+        settings = sized(settings, cube.grid.shape, len(split.train_steps), reach, channels)
+        settings = without_need(settings, cube.meta["normaliser"]["statistics"])
         epochs = 0
         if (folder / META).exists():
             log.info("run '%s' is trained already", settings.run)
@@ -263,6 +267,13 @@ def _corrected(plan: Plan, config: ModelConfig, windows: Windows, stop: Stop) ->
             return Outcome({}, 0, calibrate(nothing, windows, seed, device), 0)
         zero = np.zeros(plan.horizon)
         return Outcome({}, 0, Calibration(zero, zero, zero, 0.0), 0)
+    log.info(
+        "%s: %d x %d channels, at most %d epochs",
+        config.architecture,
+        config.layers,
+        config.hidden,
+        plan.settings.epochs,
+    )
     trainer = Trainer(
         build=lambda: build_model(config),
         windows=windows,

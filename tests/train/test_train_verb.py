@@ -224,7 +224,7 @@ def test_peepholes_are_trained(make_project, wave):
 def test_the_mixture_weighs_by_errors_and_says_them(make_project):
     # A straight line upwards: trend has no error, persistence is one and two steps behind.
     line = np.arange(30, dtype=np.float32)[:, None, None, None] * np.ones((1, 1, 8, 8), np.float32)
-    result = train_model(make_project(line), **{**FAST, "epochs": 0}, model="none")
+    result = train_model(make_project(line), **FAST, model="none")
     assert result.reference == "mixture"
     errors, weights = result.reference_rmse, result.weights
     assert errors["trend"][0] == pytest.approx(0, abs=1e-4)
@@ -248,7 +248,9 @@ def test_what_the_mixture_weighed_last_is_what_the_run_begins_with(make_project,
 
 
 def test_a_reference_may_be_chosen_by_hand(make_project, wave):
-    result = train_model(make_project(wave), **{**FAST, "epochs": 0}, reference="climatology")
+    result = train_model(
+        make_project(wave), **{**FAST, "epochs": 1, "lr": 1e-30}, reference="climatology"
+    )
     assert result.reference == "climatology"
 
 
@@ -295,10 +297,30 @@ def test_even_kernels_and_unknown_models_are_refused(make_project, wave):
         train_model(project, **FAST, model="convltsm", overwrite=True)
 
 
-def test_constant_and_all_zero_fields_train(make_project):
-    for name, value in (("zero", 0.0), ("constant", 3.0)):
-        values = np.full((20, 1, 8, 8), value, dtype=np.float32)
-        train_model(make_project(values, name=name), epochs=1, hidden=4, patch=8)
+@pytest.mark.parametrize(("value", "minutes"), [(0.0, 5), (3.0, None)], ids=["rain", "constant"])
+def test_constant_fields_are_forecast_as_they_are(make_project, caplog, value, minutes):
+    values = np.full((20, 1, 8, 8), value, dtype=np.float32)
+    times = None if minutes is None else np.datetime64("2020-01-01T00:00") + minutes * np.arange(20)
+    project = make_project(values, times=times)
+    with caplog.at_level("WARNING"):
+        result = train_model(project, epochs=1, hidden=4, patch=8)
+    assert f"all training steps are constant ({value:g}): no correction is" in caplog.text
+    assert "The forecast is the mixture itself." in result.describe()
+    assert meta(project)["config"]["architecture"] == "none"
+    engine = open_engine(project, "default")
+    days = [float(engine.series.days[-1]) + 1]
+    made = engine.forecast(engine.cube.grid.whole, 19, days)
+    np.testing.assert_allclose(made.values, value, rtol=1e-6)
+
+
+def test_a_constant_band_beside_one_that_varies_trains(make_project, wave):
+    both = np.concatenate([wave, np.full_like(wave, 7.0)], axis=1)
+    project = make_project(both)
+    train_model(project, **{**FAST, "epochs": 1})
+    engine = open_engine(project, "default")
+    made = engine.forecast(engine.cube.grid.whole, 35, [18900.0])
+    assert np.isfinite(made.values).all()
+    np.testing.assert_allclose(made.values[:, 1], 7.0, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
