@@ -96,6 +96,7 @@ def _further_bands(cube: Cube, bands: Sequence[str], settings: TrainSettings) ->
                 f"--inputs names {', '.join(named)}, but classes cannot be seen as numbers.",
                 remedy="Leave --inputs out.",
             )
+        log.info("further bands hold classes and are not seen: %s", ", ".join(wanted))
         return NOTHING
     cut = pick_bands(meta, cube.bands, wanted)
     seen = [name for name, one in zip(wanted, cut["statistics"], strict=True) if one["count"]]

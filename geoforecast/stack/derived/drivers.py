@@ -120,7 +120,8 @@ def write_drivers(
     first, last = plan.times[0], plan.times[-1]
     if last < series.times[-1]:
         log.warning(
-            "The drivers end at %s, before the series does, at %s; later steps use the last one.",
+            "The drivers end at %s, before the series does, at %s; what trains and is scored "
+            "after them is without them.",
             last,
             series.times[-1],
         )
