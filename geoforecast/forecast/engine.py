@@ -134,7 +134,7 @@ class Engine:
 
     @property
     def units(self) -> tuple[str, ...]:
-        if self.series.target.is_probability:
+        if self.has_probabilities:
             return ("",) * len(self.series.bands)
         return tuple(self.cube.units[number] for number in self.series.band_numbers)
 
@@ -202,12 +202,17 @@ class Engine:
         return self.model.halo_px(self.checkpoint.lookback + leads)
 
     @property
+    def has_probabilities(self) -> bool:
+        """Whether forecasts are probabilities, of which maps are made."""
+        return self.series.target.is_probability
+
+    @property
     def has_intervals(self) -> bool:
         """Whether the run can say how sure it is: it knows errors of the mixture only.
 
         A probability says so by itself.
         """
-        return self.reference == MIXTURE and not self.series.target.is_probability
+        return self.reference == MIXTURE and not self.has_probabilities
 
     def forecast(
         self, tile: Tile, init_step: int, days: Sequence[float], level: float = 0.0
@@ -228,7 +233,7 @@ class Engine:
         reference = stream.forecasts(days, names)[self.reference]
         forecast = self._corrected(stream, self.context.tile(outer), reference, days, tile)
         inner = (..., *tile.within(outer))
-        if self.series.target.is_probability:
+        if self.has_probabilities:
             last, rules = stream.lookback[-1].values_BHW, self.checkpoint.decision
             made = maps(forecast, last, self.series.shares, rules, self.series.target.kind)
             return Forecast(forecast[inner], chosen=made[inner])
@@ -355,7 +360,7 @@ class Engine:
         scale = np.asarray(self.checkpoint.residual_scale, dtype=np.float32)[trained]
         blend = np.asarray(self.blend, dtype=np.float32)[trained]
         delta = correction * (scale * blend[:, None])[:, :, None, None]
-        if self.series.target.is_probability:
+        if self.has_probabilities:
             return moved_odds(reference, delta, self.series.target.kind)
         moved = self.series.normaliser.shifted(reference, delta)
         return np.maximum(moved, self.series.floor)

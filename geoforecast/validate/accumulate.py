@@ -74,6 +74,11 @@ class Scores:
     bounds: NDArray[np.float64]
 
     @property
+    def kind(self) -> str:
+        """Of targets whose errors have a size."""
+        return "continuous"
+
+    @property
     def leads(self) -> range:
         return range(1, self.sums.shape[1] + 1)
 

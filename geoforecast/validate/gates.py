@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from geoforecast.errors import QualityGateError, SettingsError, did_you_mean
 from geoforecast.forecast.engine import FORECAST
-from geoforecast.validate.metrics import metrics
-from geoforecast.validate.summary import SKILL_METRICS, MetricRow
+from geoforecast.validate.metrics import Metric, metrics, skill_metrics
+from geoforecast.validate.summary import MetricRow
+
+KINDS = ("continuous", "binary", "categorical")
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,16 @@ class Gate:
 
 def gate_names() -> tuple[str, ...]:
     """Every metric that can be a gate: the skills, and metrics where higher is better."""
-    plain = [metric.name for metric in metrics() if metric.better == "higher"]
-    return tuple(f"{name}-skill" for name in SKILL_METRICS) + tuple(plain)
+    plain = [metric.name for metric in _all_metrics() if metric.better == "higher"]
+    return tuple(f"{name}-skill" for name in _with_skill()) + tuple(plain)
+
+
+def _all_metrics() -> tuple[Metric, ...]:
+    return tuple(dict.fromkeys(metric for kind in KINDS for metric in metrics(kind)))
+
+
+def _with_skill() -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for kind in KINDS for name in skill_metrics(kind)))
 
 
 def parse_gates(entries: Iterable[str]) -> tuple[Gate, ...]:
@@ -53,7 +63,12 @@ def check_gates(gates: Sequence[Gate], rows: Iterable[MetricRow], bands: Sequenc
     failures = []
     for gate in gates:
         for band in bands:
-            found = values[gate.metric, band]
+            found = values.get((gate.metric, band))
+            if found is None:
+                raise SettingsError(
+                    f"--fail-under asks for {gate.label}, which is told of other kinds of targets.",
+                    remedy="See metrics.csv for what is told of this run; it is written.",
+                )
             mean = math.fsum(found) / len(found)
             # Written so that NaN, which compares false, fails.
             if not mean > gate.threshold:
@@ -81,9 +96,9 @@ def _parse(entry: str) -> Gate:
         )
     if name in gate_names():
         return Gate(name.replace("-", "_"), threshold)
-    lower = {metric.name for metric in metrics() if metric.better != "higher"}
+    lower = {metric.name for metric in _all_metrics() if metric.better != "higher"}
     if name in lower:
-        remedy = f"Use {name}-skill={number}." if name in SKILL_METRICS else "Use rmse-skill=0."
+        remedy = f"Use {name}-skill={number}." if name in _with_skill() else "Use rmse-skill=0."
         raise SettingsError(
             f"--fail-under cannot ask {name} to exceed a number: a good {name} is near 0.",
             remedy=remedy,

@@ -16,6 +16,7 @@ from geoforecast.forecast.engine import FORECAST, Engine, Hindcast
 from geoforecast.raster.geotiff import CogWriter
 from geoforecast.raster.grid import Tile
 from geoforecast.validate.accumulate import Scores, TileScores, map_reference, scored_pixels
+from geoforecast.validate.class_scores import ClassScores
 from geoforecast.validate.ssim import MIN_SHARE
 
 PREVIEW_PX = 1000  # longest side of a drawn map
@@ -137,7 +138,7 @@ def bias_and_skill(
     return bias, 1 - np.sqrt(ratio)
 
 
-def shown_steps(scores: Scores) -> dict[tuple[int, int], int]:
+def shown_steps(scores: Scores | ClassScores) -> dict[tuple[int, int], int]:
     """Which cube step the difference map of each (band, lead) index pair shows.
 
     The last test step of which at least a quarter is scored, else the best covered one; a

@@ -10,12 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 # What is summed for one frame (one valid time and lead), in this order.
 SUMS = ("n", "e", "abs_e", "ee", "o", "oo")
+VALUES = ("continuous", "count")  # kinds of targets whose errors have a size
+P = TypeVar("P")
 # Below this share of the sum of squares, a spread is rounding error.
 CONSTANT = 1e-12
 
@@ -59,6 +62,7 @@ class Metric:
         in_units: the value has the band's units.
         formula, source: for the report; f forecast, o observed, n scored pixels.
         compute: pooled sums -> value; raises UndefinedMetricError.
+        kinds: of targets that it is of.
     """
 
     name: str
@@ -67,36 +71,48 @@ class Metric:
     in_units: bool
     formula: str
     source: str
-    compute: Callable[[Pooled], float]
+    compute: Callable[[Any], float]
+    kinds: tuple[str, ...] = VALUES
 
 
 _METRICS: dict[str, Metric] = {}
 
 
 def metric(
-    *, title: str, better: str, formula: str, source: str, in_units: bool = False
-) -> Callable[[Callable[[Pooled], float]], Callable[[Pooled], float]]:
+    *,
+    title: str,
+    better: str,
+    formula: str,
+    source: str,
+    in_units: bool = False,
+    kinds: tuple[str, ...] = VALUES,
+) -> Callable[[Callable[[P], float]], Callable[[P], float]]:
     """Register a function as a metric; see Metric for the arguments."""
 
-    def register(compute: Callable[[Pooled], float]) -> Callable[[Pooled], float]:
+    def register(compute: Callable[[P], float]) -> Callable[[P], float]:
         name = compute.__name__
-        _METRICS[name] = Metric(name, title, better, in_units, formula, source, compute)
+        _METRICS[name] = Metric(name, title, better, in_units, formula, source, compute, kinds)
         return compute
 
     return register
 
 
-def metric_names() -> tuple[str, ...]:
-    """Names of all metrics, in the order of their definition."""
-    return tuple(_METRICS)
+def metric_names(kind: str = "continuous") -> tuple[str, ...]:
+    """Names of all metrics of a kind of targets, in the order of their definition."""
+    return tuple(one.name for one in metrics(kind))
 
 
-def metrics() -> tuple[Metric, ...]:
-    """All metrics, in the order of their definition."""
-    return tuple(_METRICS.values())
+def metrics(kind: str = "continuous") -> tuple[Metric, ...]:
+    """All metrics of a kind of targets, in the order of their definition."""
+    return tuple(one for one in _METRICS.values() if kind in one.kinds)
 
 
-def evaluate(name: str, pooled: Pooled) -> tuple[float, str]:
+def skill_metrics(kind: str = "continuous") -> tuple[str, ...]:
+    """Metrics that skill is told for; the first one leads."""
+    return ("rmse", "mae") if kind in VALUES else ("brier",)
+
+
+def evaluate(name: str, pooled: Any) -> tuple[float, str]:
     """A metric's value and, where it has none (NaN), the reason in plain words."""
     if pooled.n == 0:
         return math.nan, "no pixel could be scored"

@@ -111,35 +111,43 @@ def draw_pictures(
     return tuple(pictures)
 
 
-def write_report(path: Path, evidence: Evidence) -> None:
-    """Fill the template; every text in it is escaped, every image embedded."""
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(
-        loader=loader,
+def environment() -> jinja2.Environment:
+    """Templates beside this file, which escape all text and refuse unknown names."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=_number, percent=percent)
+    made.filters.update(number=_number, percent=percent)
+    return made
+
+
+def write_report(path: Path, evidence: Evidence) -> None:
+    """Fill the template; every text in it is escaped, every image embedded."""
     engine = evidence.engine
     embedded = sorted(evidence.pictures, key=lambda p: (p.quantity != TRIPTYCH, p.lead))
     embedded = embedded[:MAX_PICTURES]
-    text = environment.get_template("report.html.j2").render(
-        evidence=evidence,
-        interval=float(evidence.settings.get("interval", 0)),
-        engine=engine,
-        grid=engine.cube.grid.describe(),
-        period=period(engine),
-        wide=is_wide(engine.cube.grid),
-        step=step_length(engine.cube.times),
-        metrics=metrics(),
-        bands=[_band_view(evidence, band) for band in range(len(engine.band_names))],
-        images={p: _data_uri(p.path) for p in embedded},
-        omitted=len(evidence.pictures) - len(embedded),
-        map_reference=map_reference(engine, evidence.methods),
-        undefined=_undefined(evidence.rows),
-        provenance=_provenance(evidence),
+    text = (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            evidence=evidence,
+            interval=float(evidence.settings.get("interval", 0)),
+            engine=engine,
+            grid=engine.cube.grid.describe(),
+            period=period(engine),
+            wide=is_wide(engine.cube.grid),
+            step=step_length(engine.cube.times),
+            metrics=metrics(),
+            bands=[_band_view(evidence, band) for band in range(len(engine.band_names))],
+            images={p: data_uri(p.path) for p in embedded},
+            omitted=len(evidence.pictures) - len(embedded),
+            map_reference=map_reference(engine, evidence.methods),
+            undefined=undefined(evidence.rows),
+            provenance=provenance(evidence.run, engine, evidence.settings),
+        )
     )
     path.write_text(text, encoding="utf-8")
 
@@ -255,7 +263,7 @@ def _charts(
     return [chart for chart in charts if chart is not None]
 
 
-def _undefined(rows: Sequence[MetricRow]) -> list[tuple[str, str]]:
+def undefined(rows: Sequence[MetricRow]) -> list[tuple[str, str]]:
     """Which metrics have no value, and why, without repeating a reason."""
     grouped: dict[str, list[str]] = {}
     for row in rows:
@@ -268,8 +276,8 @@ def _undefined(rows: Sequence[MetricRow]) -> list[tuple[str, str]]:
     ]
 
 
-def _provenance(evidence: Evidence) -> list[tuple[str, str]]:
-    engine = evidence.engine
+def provenance(run: str, engine: Engine, settings: dict[str, Any]) -> list[tuple[str, str]]:
+    """Where the figures come from: names and words."""
     versions = [f"geoforecast {__version__}", f"Python {platform.python_version()}"]
     for package in PACKAGES:
         try:
@@ -278,7 +286,7 @@ def _provenance(evidence: Evidence) -> list[tuple[str, str]]:
             continue
     weights = ", ".join(f"{weight:.3g}" for weight in engine.blend)
     return [
-        ("run", evidence.run),
+        ("run", run),
         ("cube fingerprint", engine.fingerprint),
         ("reference under the forecast", engine.reference),
         ("weight of the learned correction, by lead", weights),
@@ -289,7 +297,7 @@ def _provenance(evidence: Evidence) -> list[tuple[str, str]]:
                 for k, v in engine.split.to_meta(engine.cube.times).items()
             ),
         ),
-        ("settings", ", ".join(f"{k} = {v!r}" for k, v in evidence.settings.items())),
+        ("settings", ", ".join(f"{k} = {v!r}" for k, v in settings.items())),
         ("software", ", ".join(versions)),
     ]
 
@@ -304,5 +312,5 @@ def _number(value: float) -> str:
     return "–" if math.isnan(value) else four_digits(value).replace("-", "−")
 
 
-def _data_uri(path: Path) -> str:
+def data_uri(path: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")

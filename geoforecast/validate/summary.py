@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from geoforecast.figures.words import four_digits, reference_label, shown_unit, time_label
 from geoforecast.forecast.engine import FORECAST, OURS, Engine
 from geoforecast.validate.accumulate import Scores
-from geoforecast.validate.metrics import evaluate, metric_names, skill
+from geoforecast.validate.class_scores import ClassScores
+from geoforecast.validate.metrics import evaluate, metric_names, skill, skill_metrics
 
-SKILL_METRICS = ("rmse", "mae")
+AnyScores = Scores | ClassScores
+MAP_METRICS = ("kappa", "figure_of_merit", "csi", "pod", "far")  # told in the table of a terminal
+MEASURES = {"rmse": "RMSE", "brier": "Brier score"}
 BOUNDS = ("interval_coverage", "interval_width")
 NOTICEABLE = 0.005  # skills closer to 0 round to 0 % and count as equal
 FEW_STEPS = 8
@@ -37,28 +41,49 @@ class LeadSummary:
 
     Attributes:
         band, lead: which.
-        rmse, r2: of the forecast.
-        best_reference: the reference of least RMSE, known only in hindsight; "" if none.
-        best_rmse: its RMSE.
-        rmse_skill, mae_skill: of the forecast, against the reference that is best at each.
+        error: of the forecast, by the metric that leads.
+        r2: of the forecast; NaN of probabilities.
+        best_reference: the reference of least error, known only in hindsight; "" if none.
+        best_error: its error.
+        skill: of the forecast, against that reference.
+        second_skill: by MAE, against the reference that is best at that; NaN of probabilities.
         better_steps, steps: test steps where the forecast's squared error is below that of
             the best reference, and all that were scored.
         pixels: scored pixels, all steps together.
         scored_share: of the observed pixels.
+        metric: that leads: rmse or brier.
     """
 
     band: str
     lead: int
-    rmse: float
+    error: float
     r2: float
     best_reference: str
-    best_rmse: float
-    rmse_skill: float
-    mae_skill: float
+    best_error: float
+    skill: float
+    second_skill: float
     better_steps: int
     steps: int
     pixels: int
     scored_share: float
+    metric: str = "rmse"
+
+    @property
+    def measure(self) -> str:
+        """The leading metric in words."""
+        return MEASURES[self.metric]
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, under the metric's name."""
+        content = asdict(self) | {"verdict": self.verdict}
+        lead, second = content.pop("metric"), content.pop("second_skill")
+        for key in ("error", "best_error", "skill"):
+            name = {"error": lead, "best_error": f"best_{lead}", "skill": f"{lead}_skill"}[key]
+            content[name] = content.pop(key)
+        if lead == "rmse":
+            return content | {"mae_skill": second}
+        del content["r2"]
+        return content
 
     @property
     def verdict(self) -> str:
@@ -67,15 +92,15 @@ class LeadSummary:
         Better needs a gain that shows in whole percent, and at most of the test steps: one
         lucky step can lower the RMSE of all.
         """
-        if math.isnan(self.rmse_skill):
+        if math.isnan(self.skill):
             return "unknown"
-        if self.rmse_skill <= -NOTICEABLE:
+        if self.skill <= -NOTICEABLE:
             return "worse"
-        ahead = self.rmse_skill >= NOTICEABLE and 2 * self.better_steps > self.steps
+        ahead = self.skill >= NOTICEABLE and 2 * self.better_steps > self.steps
         return "better" if ahead else "equal"
 
 
-def metric_rows(scores: Scores) -> tuple[MetricRow, ...]:
+def metric_rows(scores: AnyScores) -> tuple[MetricRow, ...]:
     """Every metric of every method, then the forecast's skills, by band and lead."""
     rows: list[MetricRow] = []
     for number, band in enumerate(scores.bands):
@@ -85,30 +110,31 @@ def metric_rows(scores: Scores) -> tuple[MetricRow, ...]:
             for method in scores.methods:
                 pooled = scores.pooled(method, number, lead)
                 pixels = pooled.n
-                for name in metric_names():
+                for name in metric_names(scores.kind):
                     value, reason = evaluate(name, pooled)
                     used = pooled.ssim_pixels if name == "ssim" else pooled.n
                     rows.append(MetricRow(method, band, lead, name, value, used, reason))
                     errors[method, name] = value
-            for name in SKILL_METRICS:
+            for name in skill_metrics(scores.kind):
                 by_method = {method: errors[method, name] for method in scores.methods}
                 for label, value, reason in _skills(name, by_method):
                     rows.append(MetricRow(FORECAST, band, lead, label, value, pixels, reason))
-            if scores.interval:
+            if isinstance(scores, Scores) and scores.interval:
                 for label, value in zip(BOUNDS, scores.coverage(number, lead), strict=True):
                     reason = "no pixel could be scored" if math.isnan(value) else ""
                     rows.append(MetricRow(FORECAST, band, lead, label, value, pixels, reason))
     return tuple(rows)
 
 
-def summarise(scores: Scores, rows: Sequence[MetricRow]) -> tuple[LeadSummary, ...]:
+def summarise(scores: AnyScores, rows: Sequence[MetricRow]) -> tuple[LeadSummary, ...]:
     """One summary for each band and lead, in that order."""
     value = {(row.method, row.band, row.lead, row.metric): row.value for row in rows}
+    metric, *second = skill_metrics(scores.kind)
     result = []
     for number, band in enumerate(scores.bands):
         for lead in scores.leads:
             at = (band, lead)
-            best = best_reference({m: value[m, *at, "rmse"] for m in scores.methods})
+            best = best_reference({m: value[m, *at, metric] for m in scores.methods})
             ahead, steps = scores.better_steps(best or FORECAST, number, lead)
             count = int(scores.counts[:, lead - 1, number].sum())
             seen = int(scores.seen[lead - 1, number])
@@ -116,16 +142,17 @@ def summarise(scores: Scores, rows: Sequence[MetricRow]) -> tuple[LeadSummary, .
                 LeadSummary(
                     band=band,
                     lead=lead,
-                    rmse=value[FORECAST, *at, "rmse"],
-                    r2=value[FORECAST, *at, "r2"],
+                    error=value[FORECAST, *at, metric],
+                    r2=value.get((FORECAST, *at, "r2"), math.nan),
                     best_reference=best,
-                    best_rmse=value[best, *at, "rmse"] if best else math.nan,
-                    rmse_skill=value[FORECAST, *at, "rmse_skill"],
-                    mae_skill=value[FORECAST, *at, "mae_skill"],
+                    best_error=value[best, *at, metric] if best else math.nan,
+                    skill=value[FORECAST, *at, f"{metric}_skill"],
+                    second_skill=value[FORECAST, *at, f"{second[0]}_skill"] if second else math.nan,
                     better_steps=ahead,
                     steps=steps,
                     pixels=count,
                     scored_share=count / seen if seen else math.nan,
+                    metric=metric,
                 )
             )
     return tuple(result)
@@ -161,7 +188,7 @@ def improvement(rows: Sequence[MetricRow], reference: str) -> tuple[str, ...]:
         reference: its name; for the mixture, which is no simple forecast, there is no sentence.
     """
     parts = []
-    for name in SKILL_METRICS:
+    for name in ("rmse", "mae"):
         label = f"{name}_skill_vs_{reference}"
         values = [r.value for r in rows if r.metric == label and not math.isnan(r.value)]
         if values and reference not in OURS:
@@ -176,27 +203,41 @@ def improvement(rows: Sequence[MetricRow], reference: str) -> tuple[str, ...]:
 def render_table(
     rows: Sequence[MetricRow], summary: Sequence[LeadSummary], units: Sequence[str]
 ) -> str:
-    """RMSE of each method at each lead, and the forecast's skill, as plain text."""
-    value = {(r.method, r.band, r.lead): r.value for r in rows if r.metric == "rmse"}
+    """Error of each method at each lead, and the forecast's skill, as plain text."""
+    metric, measure = summary[0].metric, summary[0].measure
+    value = {(r.method, r.band, r.lead): r.value for r in rows if r.metric == metric}
     methods = list(dict.fromkeys(method for method, _, _ in value))
     bands = list(dict.fromkeys(item.band for item in summary))
     covered = {(r.band, r.lead): r.value for r in rows if r.metric == BOUNDS[0]}
     blocks = []
     for band, unit in zip(bands, units, strict=True):
         items = [item for item in summary if item.band == band]
-        head = [f"{band} RMSE" + (f" [{shown_unit(unit)}]" if shown_unit(unit) else "")]
+        head = [f"{band} {measure}" + (f" [{shown_unit(unit)}]" if shown_unit(unit) else "")]
         table = [head + [f"lead {item.lead}" for item in items]]
         for method in methods:
             cells = [four_digits(value[method, band, item.lead]) for item in items]
             table.append([method, *cells])
-        table.append(["skill over the best reference", *(percent(i.rmse_skill) for i in items)])
+        table.append(["skill over the best reference", *(percent(i.skill) for i in items)])
         table.append(["best reference", *(item.best_reference or "-" for item in items)])
         if covered:
             shares = [covered[band, item.lead] for item in items]
             cells = ["-" if share != share else f"{100 * share:.0f} %" for share in shares]
             table.append(["inside the interval", *cells])
+        table += _map_lines(rows, band, items)
         blocks.append(_aligned(table))
     return "\n\n".join(blocks)
+
+
+def _map_lines(
+    rows: Sequence[MetricRow], band: str, items: Sequence[LeadSummary]
+) -> list[list[str]]:
+    """What is told of the forecast's maps, where it has any."""
+    value = {(r.lead, r.metric): r.value for r in rows if (r.method, r.band) == (FORECAST, band)}
+    shown = [name for name in MAP_METRICS if any((item.lead, name) in value for item in items)]
+    return [
+        [name.replace("_", " "), *(four_digits(value[item.lead, name]) for item in items)]
+        for name in shown
+    ]
 
 
 def _skills(name: str, errors: dict[str, float]) -> list[tuple[str, float, str]]:
@@ -227,9 +268,9 @@ def _band_sentence(items: list[LeadSummary]) -> str:
         names = _names(groups["equal"])
         parts.append(f"no clear gain over {names} {_at_leads(groups['equal'])}")
     if groups["worse"]:
-        excess = _percents([-item.rmse_skill for item in groups["worse"]])
+        excess = _percents([-item.skill for item in groups["worse"]])
         advice = f"use {_names(groups['worse'])} instead {_at_leads(groups['worse'])}"
-        parts.append(f"{advice} (the forecast's RMSE is {excess} higher)")
+        parts.append(f"{advice} (the forecast's {items[0].measure} is {excess} higher)")
     if groups["unknown"]:
         parts.append(f"cannot be judged {_at_leads(groups['unknown'])}")
     if not groups["better"] and not groups["unknown"]:
@@ -244,13 +285,13 @@ def _band_sentence(items: list[LeadSummary]) -> str:
 
 
 def _trust(items: list[LeadSummary]) -> str:
-    gains = _percents([item.rmse_skill for item in items])
+    gains = _percents([item.skill for item in items])
     wins = _wins(items)
     ahead = _leads(items)
     step = "step" if ahead == "1" else "steps"
     return (
-        f"worth trusting {ahead} {step} ahead (RMSE {gains} below the best simple forecast, "
-        f"{_names(items)}; better at {wins} test steps)"
+        f"worth trusting {ahead} {step} ahead ({items[0].measure} {gains} below the best simple "
+        f"forecast, {_names(items)}; better at {wins} test steps)"
     )
 
 

@@ -13,9 +13,16 @@ from typing import Any
 from geoforecast.errors import SeriesTooShortError
 from geoforecast.figures.words import step_length
 from geoforecast.forecast.engine import FORECAST, Engine, open_engine
+from geoforecast.forecast.kinds import warn_unknown
 from geoforecast.project import Project, recorded, replacing, write_json
 from geoforecast.settings import ValidateSettings
 from geoforecast.validate.accumulate import Scores, map_reference, score_raster
+from geoforecast.validate.class_report import (
+    ClassEvidence,
+    write_class_report,
+    write_outcomes,
+)
+from geoforecast.validate.class_scores import score_classes
 from geoforecast.validate.gates import check_gates, parse_gates
 from geoforecast.validate.maps import (
     BIAS,
@@ -105,7 +112,7 @@ def validate_run(
         engine = open_engine(project, settings.run, device=settings.device)
         _say_drivers(engine)
         result = write_validation(target, engine, settings, progress)
-        check_gates(gates, result.rows, engine.band_names)
+        check_gates(gates, result.rows, tuple(dict.fromkeys(row.band for row in result.rows)))
     return result
 
 
@@ -130,6 +137,8 @@ def write_validation(
         raise SeriesTooShortError(
             "The run has no test steps.", remedy="Add newer scenes, or stack with a larger --test."
         )
+    if engine.has_probabilities:
+        return _write_classes(target, engine, settings, progress)
     with replacing(target) as folder:
         maps = folder / "maps"
         maps.mkdir(parents=True)
@@ -152,13 +161,57 @@ def write_validation(
         write_json(folder / "metrics.json", _as_json(evidence))
         write_report(folder / "report.html", evidence)
         names = sorted(path.name for path in maps.iterdir())
+    return _result(target, evidence, names, tuple(engine.units))
+
+
+def _write_classes(
+    target: Path, engine: Engine, settings: ValidateSettings, progress: Progress | None
+) -> ValidateResult:
+    """The same for probabilities; a reference without values is left out."""
+    left_out: dict[str, str] = {}
+    if engine.series.target.classes:
+        band, steps = engine.series.cube_bands[0], engine.split.test_steps
+        warn_unknown(engine.cube, band, engine.series.target, steps, "test")
+    with replacing(target) as folder:
+        maps = folder / "maps"
+        maps.mkdir(parents=True)
+        while True:
+            methods = tuple(method for method in engine.methods if method not in left_out)
+            scores = score_classes(engine, methods, settings.tile, progress)
+            missing = scores.without_values()
+            if not missing:
+                break
+            left_out.update(missing)
+        rows = metric_rows(scores)
+        summary = summarise(scores, rows)
+        evidence = ClassEvidence(
+            run=settings.run,
+            engine=engine,
+            settings=asdict(settings),
+            scores=scores,
+            rows=rows,
+            summary=summary,
+            sentences=plain_sentences(summary),
+            left_out=left_out,
+            pictures=write_outcomes(maps, engine, scores, settings.tile),
+        )
+        _write_csv(folder / "metrics.csv", rows)
+        write_json(folder / "metrics.json", _as_json(evidence))
+        write_class_report(folder / "report.html", evidence)
+        names = sorted(path.name for path in maps.iterdir())
+    return _result(target, evidence, names, ("",) * len(scores.bands))
+
+
+def _result(
+    target: Path, evidence: Evidence | ClassEvidence, names: list[str], units: tuple[str, ...]
+) -> ValidateResult:
     return ValidateResult(
-        run=settings.run,
-        rows=rows,
-        summary=summary,
+        run=evidence.run,
+        rows=evidence.rows,
+        summary=evidence.summary,
         sentence=" ".join(evidence.sentences),
-        units=tuple(engine.units),
-        left_out=left_out,
+        units=units,
+        left_out=evidence.left_out,
         folder=target,
         json_path=target / "metrics.json",
         csv_path=target / "metrics.csv",
@@ -205,13 +258,18 @@ def _write_csv(path: Path, rows: tuple[MetricRow, ...]) -> None:
             )
 
 
-def _as_json(evidence: Evidence) -> dict[str, Any]:
+def _as_json(evidence: Evidence | ClassEvidence) -> dict[str, Any]:
     engine = evidence.engine
+    if isinstance(evidence, ClassEvidence):
+        scores = evidence.scores
+        methods, bands, units = scores.methods, scores.bands, ("",) * len(scores.bands)
+    else:
+        methods, bands, units = evidence.methods, engine.band_names, engine.units
     first, last = period(engine)
     return {
         "run": evidence.run,
         "reference": engine.reference,
-        "map_reference": map_reference(engine, evidence.methods),
+        "map_reference": map_reference(engine, methods),
         "fingerprint": engine.fingerprint,
         "split": {
             **engine.split.to_meta(engine.cube.times),
@@ -221,11 +279,11 @@ def _as_json(evidence: Evidence) -> dict[str, Any]:
         },
         "step_length": step_length(engine.cube.times),
         "leads": list(range(1, engine.horizon + 1)),
-        "methods": list(evidence.methods),
+        "methods": list(methods),
         "left_out": evidence.left_out,
-        "bands": list(engine.band_names),
-        "units": list(engine.units),
+        "bands": list(bands),
+        "units": list(units),
         "sentence": " ".join(evidence.sentences),
-        "summary": [asdict(item) | {"verdict": item.verdict} for item in evidence.summary],
+        "summary": [item.as_json() for item in evidence.summary],
         "rows": [asdict(row) for row in evidence.rows],
     }

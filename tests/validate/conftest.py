@@ -48,6 +48,7 @@ class FakeEngine:
     reference: str = "persistence"
     yardstick: str = "persistence"
     has_intervals: bool = False
+    has_probabilities: bool = False
     blend: tuple[float, ...] = (0.8, 0.5, 0.2)
     fingerprint: str = "f00d"
     junk: float = float("nan")  # what stands where the observation is invalid
