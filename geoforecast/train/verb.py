@@ -154,17 +154,18 @@ def run_training(
         lookback, horizon = resolve_steps(settings, split)
         target = _check_cube(cube, bands, settings, split)
         identity = _prepare_folder(folder, settings, cube)
-        channels, reach = channel_count(len(bands)), lookback + horizon
+        series = make_series(cube, bands, target=target)
+        settings = without_need(settings, [asdict(band) for band in series.statistics])
+        if settings.model != NO_MODEL:
+            seen = choose_context(cube, bands, settings, split, series.step_days)
+            series = replace(series, context=seen)
+        channels = channel_count(len(series.bands), series.context.channels)
+        reach = lookback + horizon
         settings = sized(settings, cube.grid.shape, len(split.train_steps), reach, channels)
-        settings = without_need(settings, cube.meta["normaliser"]["statistics"])
         epochs = 0
         if (folder / META).exists():
             log.info("run '%s' is trained already", settings.run)
         else:
-            series = make_series(cube, bands, target=target)
-            if settings.model != NO_MODEL:
-                seen = choose_context(cube, bands, settings, split, series.step_days)
-                series = replace(series, context=seen)
             plan = Plan(series, split, settings, lookback, horizon, folder, identity, device)
             checkpoint, outcome = _train(plan, stop)
             save_checkpoint(folder, checkpoint, outcome.weights)
