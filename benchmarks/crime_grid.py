@@ -15,6 +15,7 @@ import logging
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -75,7 +76,7 @@ def write_scenes(folder: Path, counts: NDArray[np.uint16]) -> None:
             dataset.descriptions = TYPES
 
 
-def score(project: Project, run: str, **settings: object) -> tuple[dict[str, float], float, str]:
+def score(project: Project, run: str, **settings: Any) -> tuple[dict[str, float], float, str]:
     """Errors on the test block, CPU minutes, and what validate says."""
     begun = time.process_time()
     train_model(project, run=run, **settings)
@@ -102,7 +103,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     days = 360 if given.full else given.days
-    preset: dict[str, object] = {"preset": "crime-grid"}
+    preset: dict[str, Any] = {"preset": "crime-grid"}
     if not given.full:
         # A step takes seconds: few steps, each larger, and no second training.
         preset |= {"epochs": given.epochs, "lr": 3e-3, "retrain": False}
@@ -119,7 +120,7 @@ def main() -> None:
         )
         print(f"{days} days of {len(TYPES)} types on {HEIGHT} x {WIDTH} cells, one day ahead:")
         print(f"  {'':22}{'RMSE':>8}{'MAE':>8}{'below the historical average':>32}{'CPU min':>9}")
-        ours: dict[str, object] = {"horizon": 1, "kind": "count", "retrain": given.full}
+        ours: dict[str, Any] = {"horizon": 1, "kind": "count", "retrain": given.full}
         runs = {"crime-grid": preset, "default": ours}
         for run, settings in runs.items():
             errors, minutes, sentence = score(project, run, **settings)

@@ -9,7 +9,7 @@ from geoforecast.project import Project
 from geoforecast.settings import TrainSettings
 
 if TYPE_CHECKING:
-    from geoforecast.train.verb import TrainResult
+    from geoforecast.train.result import TrainResult
 
 
 def train_model(

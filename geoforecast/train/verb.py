@@ -18,7 +18,6 @@ import torch
 
 from geoforecast import __version__
 from geoforecast.errors import InputError, RunError, SeriesTooShortError
-from geoforecast.figures.words import reference_label
 from geoforecast.forecast.device import pick_device, without_denormals
 from geoforecast.forecast.kinds import (
     CATEGORICAL,
@@ -54,6 +53,7 @@ from geoforecast.train.losses import resolve_loss
 from geoforecast.train.material import gather
 from geoforecast.train.members import Trainer
 from geoforecast.train.refit import refit
+from geoforecast.train.result import TrainResult, mean_error
 from geoforecast.train.stop import Stop
 from geoforecast.train.windows import Windows
 from geoforecast.values import duration_seconds
@@ -64,65 +64,8 @@ IDENTITY = "settings.json"
 DEFAULT_LOOKBACK = 6
 DEFAULT_HORIZON = 3
 NO_MODEL = "none"
-SMALLEST_WEIGHT = 0.005  # that is worth telling
 # Settings that do not change the result, so that a run may go on with others.
 FREE_SETTINGS = {"time_limit", "device", "overwrite", "refit", "preset"}
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """A finished run.
-
-    Attributes:
-        run: its name.
-        folder: its directory.
-        reference: the forecast that it corrects: the mixture, or a reference.
-        reference_rmse: validation error of every member and of the mixture per lead, in
-            standard deviations of the band.
-        weights: the mixture's weight of each member that has one, per lead, mean over bands.
-        blend: weight of the correction per lead.
-        skill: validation skill over the reference, mean over leads.
-        epoch: the epoch kept.
-        epochs: epochs trained; 0 if nothing had to be done.
-        final_until: the last time that the final weights have seen; "" without --refit.
-    """
-
-    run: str
-    folder: Path
-    reference: str
-    reference_rmse: dict[str, list[float]]
-    weights: dict[str, list[float]]
-    blend: tuple[float, ...]
-    skill: float
-    epoch: int
-    epochs: int
-    final_until: str
-
-    def describe(self) -> str:
-        """The result as a terminal shows it."""
-        leads = len(self.blend)
-        wide = max(map(len, self.reference_rmse), default=0) + 2
-        head = "".join(f"{f'lead {lead}':>10}" for lead in range(1, leads + 1))
-        lines = [f"Run '{self.run}'. Error on the validation block, in standard deviations:"]
-        lines += [f"  {'':{wide}}{head}{'weight':>10}"]
-        for name, errors in sorted(self.reference_rmse.items(), key=lambda one: _order(one[1])):
-            values = "".join("         –" if v != v else f"{v:10.4f}" for v in errors)
-            weight = self.weights.get(name, [0.0])[0]
-            share = f"{weight:10.2f}" if weight >= SMALLEST_WEIGHT else ""
-            lines.append(f"  {name:{wide}}{values}{share}")
-        if any(self.blend):
-            weights = ", ".join(f"{weight:.2f}" for weight in self.blend)
-            lines.append(
-                f"Epoch {self.epoch} is kept: {100 * self.skill:.1f} % less error than "
-                f"{reference_label(self.reference)}; the correction is weighted {weights} by lead."
-            )
-        elif self.epochs or self.skill:
-            lines.append(f"No correction helped: the forecast is the {self.reference} itself.")
-        else:
-            lines.append(f"The forecast is the {self.reference} itself.")
-        if self.final_until:
-            lines.append(f"Fitted again on all steps, for forecasts from {self.final_until} on.")
-        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -404,14 +347,9 @@ def _result(run: str, folder: Path, epochs: int) -> TrainResult:
     )
 
 
-def _order(errors: list[float]) -> float:
-    known = [value for value in errors if value == value]
-    return float(np.mean(known)) if known else math.inf
-
-
 def _error_text(errors: dict[str, list[float]], base: str) -> str:
-    ranked = sorted(errors, key=lambda name: (name != base, _order(errors[name])))
-    return ", ".join(f"{name} {_order(errors[name]):.3f}" for name in ranked[:4])
+    ranked = sorted(errors, key=lambda name: (name != base, mean_error(errors[name])))
+    return ", ".join(f"{name} {mean_error(errors[name]):.3f}" for name in ranked[:4])
 
 
 def _say_outcome(outcome: Outcome, base: str, model: str) -> None:
