@@ -140,7 +140,7 @@ def main() -> None:
                 flush=True,
             )
     ratios = [100 * (1 - own[f"{e} forecast"] / errors[f"{e} forecast"]) for e in ("rmse", "mae")]
-    print(f"crime-grid against default: RMSE {ratios[0]:.1f} %, MAE {ratios[1]:.1f} % lower")
+    print(f"crime-grid below our default: RMSE {ratios[0]:.1f} %, MAE {ratios[1]:.1f} %")
     print(f"validate of crime-grid: {said}")
 
 
