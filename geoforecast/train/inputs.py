@@ -135,7 +135,7 @@ def _static(cube: Cube) -> Group:
         if same:
             log.info("static layer %s is the same everywhere and tells nothing", name)
         names.append(name)
-        centre.append(float(layer[LOW] if same else layer[MEAN]))
+        centre.append(float(layer[MEAN]))
         scale.append(1.0 if same else math.sqrt(layer[M2] / layer[COUNT]))
     normaliser = Normaliser("zscore", tuple(centre), tuple(scale))
     return Group(tuple(names), tuple(units[name] for name in names), normaliser)
