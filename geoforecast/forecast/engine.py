@@ -190,6 +190,7 @@ class Engine:
             names = tuple(classes)
             halo += HALO_PX
             leads += LAGS - 1  # earlier fields are carried as far as they are old
+        halo += max((classes[name].reach_px for name in names if name != MIXTURE), default=0)
         if any(classes[name].needs_motion for name in names):
             # The lookback's residuals hold advected forecasts of earlier steps too.
             first = max(0, min(inits) - self.checkpoint.lookback)

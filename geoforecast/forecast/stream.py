@@ -17,7 +17,7 @@ from geoforecast.forecast.mixing import Members, Mixer, is_moving, member_refere
 from geoforecast.forecast.series import Series
 from geoforecast.raster.cube import CHUNK_STEPS
 from geoforecast.raster.grid import Tile
-from geoforecast.references import Reference, Setting, feed, reference_classes
+from geoforecast.references import Reference, Samples, Setting, feed, reference_classes
 from geoforecast.references.mixture import MIXTURE, Knowledge
 from geoforecast.references.motion import Motion
 from geoforecast.samples.features import Array, Lookback
@@ -224,10 +224,12 @@ def add_evidence(total: dict[str, dict[str, float]], stream: TileStream) -> None
 
 
 def fitted_parameters(
-    evidence: Mapping[str, Mapping[str, float]],
+    evidence: Mapping[str, Mapping[str, float]], samples: Mapping[str, Sequence[Samples]]
 ) -> dict[str, dict[str, float]]:
-    """Pooled numbers of every reference that has any."""
+    """Pooled numbers of every reference that has any, from sums and from samples."""
     classes = reference_classes()
-    return {
-        name: numbers for name, sums in evidence.items() if (numbers := classes[name].fit(sums))
+    fitted = {
+        name: {**classes[name].fit(sums), **classes[name].fit_samples(samples.get(name, ()))}
+        for name, sums in evidence.items()
     }
+    return {name: numbers for name, numbers in fitted.items() if numbers}

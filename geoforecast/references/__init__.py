@@ -87,6 +87,21 @@ class Setting:
         return tuple(self._states.values())
 
 
+@dataclass(frozen=True)
+class Samples:
+    """Some pixels of one training step, for references that no sums can fit.
+
+    Attributes:
+        step: number of the step, from the first one seen.
+        features: (pixel, feature).
+        truth: (pixel,) number of the class that came.
+    """
+
+    step: int
+    features: Array
+    truth: NDArray[np.int64]
+
+
 class Reference(ABC):
     """One simple forecast of one tile; see the module's docstring for the contract.
 
@@ -97,6 +112,7 @@ class Reference(ABC):
     name: ClassVar[str]
     needs_motion: ClassVar[bool] = False
     needs_cycle: ClassVar[bool] = False  # until a cycle is over it is another one in disguise
+    reach_px: ClassVar[int] = 0  # how far a pixel's forecast looks around it
     kinds: ClassVar[tuple[str, ...]] = ("continuous", "count", "binary")  # of targets it suits
 
     def __init__(self, setting: Setting) -> None:
@@ -132,6 +148,15 @@ class Reference(ABC):
     @classmethod
     def fit(cls, evidence: Mapping[str, float]) -> dict[str, float]:  # noqa: ARG003
         """The pooled numbers from summed evidence; {} if it has none."""
+        return {}
+
+    def samples(self) -> list[Samples]:
+        """Pixels from which fit_samples() estimates its numbers, if sums are not enough."""
+        return []
+
+    @classmethod
+    def fit_samples(cls, samples: Sequence[Samples]) -> dict[str, float]:  # noqa: ARG003
+        """The pooled numbers from samples of all tiles; {} if it has none."""
         return {}
 
     @classmethod

@@ -251,8 +251,9 @@ def prior_weights(references: Collection[str], *, moving: bool, spanned: bool) -
     """
     if moving and "advection" in references:
         return {"advection": 0.8, "persistence": 0.2}
-    if "transition" in references:
-        return {"transition": 1.0}
+    for name in ("logistic", "transition"):
+        if name in references:
+            return {name: 1.0}
     if spanned:
         return {"kriging": 0.5, "anomaly_kriging": 0.5}
     return {"kriging": 1.0}

@@ -19,6 +19,7 @@ from geoforecast.forecast.mixing import empty_tally
 from geoforecast.forecast.series import Series
 from geoforecast.forecast.stream import Step, TileStream, add_evidence, fitted_parameters
 from geoforecast.raster.grid import Tile
+from geoforecast.references import Samples
 from geoforecast.references.mixture import MIXTURE, Tally
 from geoforecast.samples.context import Surroundings
 from geoforecast.samples.features import Array, Lookback, assemble
@@ -138,6 +139,7 @@ def fit_references(
 ) -> dict[str, dict[str, float]]:
     """The references' pooled numbers from steps before ``end``."""
     total: dict[str, dict[str, float]] = {}
+    samples: dict[str, list[Samples]] = {}
     for tile in sites:
         never = len(series.days)
         stream = TileStream(series, tile, names[0], names, lookback=1, expect_from=never)
@@ -145,7 +147,9 @@ def fit_references(
             stop.check()
             stream.advance()
         add_evidence(total, stream)  # and let the stream go: it is larger than the site
-    return fitted_parameters(total)
+        for name, one in stream.references.items():
+            samples.setdefault(name, []).extend(one.samples())
+    return fitted_parameters(total, samples)
 
 
 @dataclass
