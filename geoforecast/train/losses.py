@@ -18,7 +18,7 @@ LossFunction = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor
 
 AUTO = "auto"
 MOST_LOG = 30.0  # of a mean: beyond, its exponential would not be finite for long
-CHANGE_WEIGHT = 2.0  # of pixels whose class is another than the last one seen
+CHANGE_WEIGHT = 2.0  # of pixels that are sure to change, beside 1 of those sure to stay
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,11 @@ def masked_focal(
 def masked_cross_entropy(
     correction: torch.Tensor, target: torch.Tensor, known: torch.Tensor
 ) -> torch.Tensor:
-    """Cross-entropy over known pixels; those that change weigh CHANGE_WEIGHT times as much.
+    """Cross-entropy over known pixels; those that may change weigh more.
+
+    A pixel weighs 1 where the reference holds its last class for certain, and CHANGE_WEIGHT
+    where it holds any other for certain. The weight follows from what is known beforehand, not
+    from what came: the latter would teach probabilities of change that are too high.
 
     Args:
         correction: (batch, lead, class, y, x), added to logarithms before a softmax.
@@ -171,8 +175,8 @@ def masked_cross_entropy(
     c, truth, reference, last = _cleared(known, correction, *target.unbind(2))
     likely = torch.log_softmax(torch.log(reference + EPSILON) + c, dim=2)
     entropy = -(truth * likely).sum(dim=2)
-    changed = (last.sum(dim=2) > 0) & ((truth * last).sum(dim=2) == 0)
-    weight = known.all(dim=2) * torch.where(changed, CHANGE_WEIGHT, 1.0)
+    leaves = 1 - (reference * last).sum(dim=2)
+    weight = known.all(dim=2) * (1 + (CHANGE_WEIGHT - 1) * leaves)
     return (weight * entropy).sum() / weight.sum().clamp(min=1)
 
 
