@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,3 +41,19 @@ def step_length(times: NDArray[np.datetime64]) -> str:
         if usual >= length:
             return f"{about}{usual / length:.3g} {name}"
     return f"{about}{usual} s"
+
+
+def without_twins(rows: Mapping[str, Sequence[str]]) -> tuple[list[str], str]:
+    """Names whose rows differ, and a sentence on those that are left out as equal to one of them.
+
+    Args:
+        rows: name -> what its row of a table shows.
+    """
+    first: dict[tuple[str, ...], str] = {}
+    twins: dict[str, list[str]] = {}
+    for name, cells in rows.items():
+        known = first.setdefault(tuple(cells), name)
+        if known != name:
+            twins.setdefault(known, []).append(name)
+    kept = [name for name in rows if name in first.values()]
+    return kept, " ".join(f"As {name}: {', '.join(same)}." for name, same in twins.items())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geoforecast.figures.words import reference_label
+from geoforecast.figures.words import reference_label, without_twins
 
 SMALLEST_WEIGHT = 0.005  # that is worth telling
 
@@ -49,11 +49,11 @@ class TrainResult:
         head = "".join(f"{f'lead {lead}':>10}" for lead in range(1, leads + 1))
         lines = [f"Run '{self.run}'. Error on the validation block, in standard deviations:"]
         lines += [f"  {'':{wide}}{head}{'weight':>10}"]
-        for name, errors in sorted(self.reference_rmse.items(), key=lambda one: mean_error(one[1])):
-            values = "".join("         –" if v != v else f"{v:10.4f}" for v in errors)
-            weight = self.weights.get(name, [0.0])[0]
-            share = f"{weight:10.2f}" if weight >= SMALLEST_WEIGHT else ""
-            lines.append(f"  {name:{wide}}{values}{share}")
+        ranked = sorted(self.reference_rmse.items(), key=lambda one: mean_error(one[1]))
+        rows = {name: self._cells(name, errors) for name, errors in ranked}
+        kept, twins = without_twins(rows)
+        lines += [f"  {name:{wide}}{''.join(rows[name])}" for name in kept]
+        lines += [f"  {twins}"] if twins else []
         if any(self.blend):
             weights = ", ".join(f"{weight:.2f}" for weight in self.blend)
             lines.append(
@@ -67,6 +67,12 @@ class TrainResult:
         if self.final_until:
             lines.append(f"Fitted again on all steps, for forecasts from {self.final_until} on.")
         return "\n".join(lines)
+
+    def _cells(self, name: str, errors: list[float]) -> list[str]:
+        """A row of the table: errors by lead, then the weight."""
+        weight = self.weights.get(name, [0.0])[0]
+        share = f"{weight:10.2f}" if weight >= SMALLEST_WEIGHT else ""
+        return ["         –" if v != v else f"{v:10.4f}" for v in errors] + [share]
 
 
 def mean_error(errors: list[float]) -> float:

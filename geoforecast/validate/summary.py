@@ -7,7 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from geoforecast.figures.words import four_digits, reference_label, shown_unit, time_label
+from geoforecast.figures.words import (
+    four_digits,
+    reference_label,
+    shown_unit,
+    time_label,
+    without_twins,
+)
 from geoforecast.forecast.engine import FORECAST, OURS, Engine
 from geoforecast.validate.accumulate import Scores
 from geoforecast.validate.class_scores import ClassScores
@@ -214,17 +220,17 @@ def render_table(
         items = [item for item in summary if item.band == band]
         head = [f"{band} {measure}" + (f" [{shown_unit(unit)}]" if shown_unit(unit) else "")]
         table = [head + [f"lead {item.lead}" for item in items]]
-        for method in methods:
-            cells = [four_digits(value[method, band, item.lead]) for item in items]
-            table.append([method, *cells])
+        cells = {m: [four_digits(value[m, band, item.lead]) for item in items] for m in methods}
+        kept, twins = without_twins({m: c for m, c in cells.items() if m not in OURS})
+        table += [[method, *cells[method]] for method in methods if method in (*OURS, *kept)]
         table.append(["skill over the best reference", *(percent(i.skill) for i in items)])
         table.append(["best reference", *(item.best_reference or "-" for item in items)])
         if covered:
-            shares = [covered[band, item.lead] for item in items]
-            cells = ["-" if share != share else f"{100 * share:.0f} %" for share in shares]
-            table.append(["inside the interval", *cells])
+            inside = [covered[band, item.lead] for item in items]
+            shares = ["-" if share != share else f"{100 * share:.0f} %" for share in inside]
+            table.append(["inside the interval", *shares])
         table += _map_lines(rows, band, items)
-        blocks.append(_aligned(table))
+        blocks.append(_aligned(table) + (f"\n{twins}" if twins else ""))
     return "\n\n".join(blocks)
 
 

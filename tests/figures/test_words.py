@@ -7,7 +7,13 @@ import math
 import numpy as np
 import pytest
 
-from geoforecast.figures.words import four_digits, shown_unit, step_length, time_label
+from geoforecast.figures.words import (
+    four_digits,
+    shown_unit,
+    step_length,
+    time_label,
+    without_twins,
+)
 
 NAN = math.nan
 
@@ -33,3 +39,11 @@ def test_time_words() -> None:
     )
     assert time_label(start) == "2024-01-01"
     assert time_label(minutes[1]) == "2024-01-01 00:05 UTC"
+
+
+def test_rows_that_are_alike_are_told_once() -> None:
+    rows = {"mean": ["1", "2"], "trend": ["1", "3"], "climatology": ["1", "2"], "wave": ["1", "2"]}
+    kept, sentence = without_twins(rows)
+    assert kept == ["mean", "trend"]
+    assert sentence == "As mean: climatology, wave."
+    assert without_twins({"mean": ["1"], "trend": ["2"]}) == (["mean", "trend"], "")
