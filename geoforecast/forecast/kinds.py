@@ -222,8 +222,18 @@ def _indicator(count: int, total: int) -> BandStatistics:
     share = count / total
     std, log2 = float(np.sqrt(share * (1 - share))), float(np.log(2.0))
     low, high = float(share == 1), float(share > 0)
-    quartiles = [float(share > one) for one in (0.5, 0.75, 0.25)]
-    return BandStatistics(total, share, std, low, high, *quartiles, share * log2, std * log2)
+    return BandStatistics(
+        count=total,
+        mean=share,
+        std=std,
+        minimum=low,
+        maximum=high,
+        median=float(share > 0.5),
+        lower_quartile=float(share > 0.75),
+        upper_quartile=float(share > 0.25),
+        log_mean=share * log2,
+        log_std=std * log2,
+    )
 
 
 def indicators(

@@ -90,10 +90,10 @@ class Logistic(Reference):
                 scores[number] += weight * feature
         scores -= scores.max(axis=0)
         likely = np.exp(scores)
-        made = [likely / ordered_sum(likely)]
-        carried = self._chain.first.astype(np.float32)
+        made: list[Array] = [likely / ordered_sum(likely)]
+        carried: Array = self._chain.first.astype(np.float32)
         for _ in days[1:]:
-            parts = made[-1][:, None] * carried[:, :, None, None]
+            parts: Array = made[-1][:, None] * carried[:, :, None, None]
             made.append(ordered_sum(parts))
         return np.stack(made)
 

@@ -19,6 +19,7 @@ from geoforecast.train.windows import Windows
 BLENDS = np.linspace(0.0, 1.0, 11)
 THRESHOLDS = tuple(step / 20 for step in range(1, 20))
 STAYS = (1.0, 0.9, 0.8, 0.7, 0.6)
+MERIT = 0.25  # weight of the figure of merit beside kappa
 PULLS = (0.0, 0.1, 0.2, 0.3, 0.4)
 
 Counts = NDArray[np.int64]
@@ -52,7 +53,8 @@ def calibrate(model: Correction, windows: Windows, seed: int, device: torch.devi
     Of values see calibrate.calibrate. Of probabilities the weight is the one of 0, 0.1 ... 1
     with the least Brier score, drawn towards 0 the fewer validation steps there are; and the
     rule that makes a map is fitted with it: the threshold of the best critical success index
-    (binary), or the pair with the largest sum of Cohen's kappa and figure of merit.
+    (binary), or the pair with the largest sum of Cohen's kappa and a quarter of the figure of
+    merit: agreement comes first, but a map that never changes anything is none.
 
     Args:
         model: the correction, in evaluation mode.
@@ -146,4 +148,4 @@ def _score(
     agreed = np.trace(table) / total
     chance = float(table.sum(axis=0) @ table.sum(axis=1)) / total**2
     kappa = (agreed - chance) / (1 - chance) if chance < 1 else 0.0
-    return float(kappa + change[0] / max(change[1], 1))
+    return float(kappa + MERIT * change[0] / max(change[1], 1))

@@ -83,9 +83,12 @@ def write_outcomes(
                         scored = judged.scored[band] & (judged.last[band] >= 0)
                         outcome = np.where(scored, judged.outcome(FORECAST)[band], NOT_SCORED)
                         writers[at].write(outcome[None].astype(np.uint8), tile)
-                        layers = (judged.observed, judged.chosen[FORECAST], outcome[None])
-                        for name, layer in zip(PANELS, layers, strict=True):
-                            values = layer[band if name != OUTCOME else 0]
+                        layers: dict[str, NDArray[Any]] = {
+                            "observed": judged.observed[band],
+                            FORECAST: judged.chosen[FORECAST][band],
+                            OUTCOME: outcome,
+                        }
+                        for name, values in layers.items():
                             shown = np.where(scored, values, np.nan).astype(np.float32)
                             kept[at, name].put(shown, tile)
     return tuple(
@@ -150,8 +153,8 @@ def _rule_text(engine: Engine) -> str:
     pairs = ", ".join(f"{stay:g} and {pull:g}" for stay, pull in rules)
     return (
         "the likeliest class, after the probability of the last class seen is multiplied by, and "
-        f"of each class' share in training is taken off, {pairs} (by lead; best sum of kappa and "
-        "figure of merit on validation)"
+        f"of each class' share in training is taken off, {pairs} (by lead; best sum of kappa and a "
+        "quarter of the figure of merit on validation)"
     )
 
 

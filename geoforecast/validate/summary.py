@@ -17,7 +17,7 @@ from geoforecast.figures.words import (
 from geoforecast.forecast.engine import FORECAST, OURS, Engine
 from geoforecast.validate.accumulate import Scores
 from geoforecast.validate.class_scores import ClassScores
-from geoforecast.validate.metrics import evaluate, metric_names, skill, skill_metrics
+from geoforecast.validate.metrics import Pooled, evaluate, metric_names, skill, skill_metrics
 
 AnyScores = Scores | ClassScores
 MAP_METRICS = ("kappa", "figure_of_merit", "csi", "pod", "far")  # told in the table of a terminal
@@ -118,7 +118,9 @@ def metric_rows(scores: AnyScores) -> tuple[MetricRow, ...]:
                 pixels = pooled.n
                 for name in metric_names(scores.kind):
                     value, reason = evaluate(name, pooled)
-                    used = pooled.ssim_pixels if name == "ssim" else pooled.n
+                    used = pooled.n
+                    if isinstance(pooled, Pooled) and name == "ssim":
+                        used = pooled.ssim_pixels
                     rows.append(MetricRow(method, band, lead, name, value, used, reason))
                     errors[method, name] = value
             for name in skill_metrics(scores.kind):

@@ -346,7 +346,7 @@ def test_what_is_no_yes_or_no_is_refused(make_project):
     assert meta["target"]["kind"] == "continuous"
     with pytest.raises(InputError, match="other values than 0 and 1"):
         train_model(project, **FAST, kind="binary", run="b")
-    with pytest.raises(InputError, match="Stack with --kind categorical|may have been averaged"):
+    with pytest.raises(InputError, match="values that may have been averaged"):
         train_model(project, **FAST, kind="categorical", run="c")
     with pytest.raises(InputError, match="values below 0"):
         train_model(make_project(values - 1, name="n"), **FAST, kind="count")

@@ -119,7 +119,7 @@ def test_advection_moves_with_the_flow():
 def test_advection_needs_short_steps():
     assert "advection" in reference_classes(5 / 1440)
     assert "advection" not in reference_classes(5.0)
-    with pytest.raises(SettingsError, match="no reference 'advection' for continuous targets in steps of 5 days"):
+    with pytest.raises(SettingsError, match="'advection' for continuous targets in steps of 5 da"):
         find_reference("advection", 5.0)
 
 
