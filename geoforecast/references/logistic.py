@@ -90,10 +90,11 @@ class Logistic(Reference):
                 scores[number] += weight * feature
         scores -= scores.max(axis=0)
         likely = np.exp(scores)
-        made: list[Array] = [likely / ordered_sum(likely)]
+        total = ordered_sum(likely)
+        made = [(likely / total).astype(np.float32)]
         carried: Array = self._chain.first.astype(np.float32)
         for _ in days[1:]:
-            parts: Array = made[-1][:, None] * carried[:, :, None, None]
+            parts = made[-1][:, None] * carried[:, :, None, None]
             made.append(ordered_sum(parts))
         return np.stack(made)
 

@@ -122,7 +122,8 @@ class Transition(Reference):
         """(chain, y, x) class of each pixel, and where it is valid."""
         if self._joint:
             filled = np.where(valid, values, np.float32(0))
-            return filled.argmax(axis=0)[None].astype(np.int32), valid.all(axis=0, keepdims=True)
+            seen = np.logical_and.reduce(valid, axis=0)[None]
+            return filled.argmax(axis=0)[None].astype(np.int32), seen
         return (np.where(valid, values, np.float32(0)) >= 0.5).astype(np.int32), valid
 
     def _count(self, states: NDArray[np.int32], seen: NDArray[np.bool_]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from geoforecast.figures.words import reference_label, without_twins
+from geoforecast.forecast.kinds import CONTINUOUS, PROBABILITIES
 
 SMALLEST_WEIGHT = 0.005  # that is worth telling
 
@@ -22,13 +23,14 @@ class TrainResult:
         folder: its directory.
         reference: the forecast that it corrects: the mixture, or a reference.
         reference_rmse: validation error of every member and of the mixture per lead, in
-            standard deviations of the band.
+            standard deviations of the band; of probabilities the root of the Brier score.
         weights: the mixture's weight of each member that has one, per lead, mean over bands.
         blend: weight of the correction per lead.
         skill: validation skill over the reference, mean over leads.
         epoch: the epoch kept.
         epochs: epochs trained; 0 if nothing had to be done.
         final_until: the last time that the final weights have seen; "" without --refit.
+        kind: of the targets.
     """
 
     run: str
@@ -41,13 +43,17 @@ class TrainResult:
     epoch: int
     epochs: int
     final_until: str
+    kind: str = CONTINUOUS
 
     def describe(self) -> str:
         """The result as a terminal shows it."""
         leads = len(self.blend)
         wide = max(map(len, self.reference_rmse), default=0) + 2
         head = "".join(f"{f'lead {lead}':>10}" for lead in range(1, leads + 1))
-        lines = [f"Run '{self.run}'. Error on the validation block, in standard deviations:"]
+        unit = "in standard deviations"
+        if self.kind in PROBABILITIES:
+            unit = "as the root of the Brier score"
+        lines = [f"Run '{self.run}'. Error on the validation block, {unit}:"]
         lines += [f"  {'':{wide}}{head}{'weight':>10}"]
         ranked = sorted(self.reference_rmse.items(), key=lambda one: mean_error(one[1]))
         rows = {name: self._cells(name, errors) for name, errors in ranked}

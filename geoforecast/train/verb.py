@@ -344,6 +344,7 @@ def _result(run: str, folder: Path, epochs: int) -> TrainResult:
         epoch=checkpoint.epoch,
         epochs=epochs,
         final_until=final_until(folder),
+        kind=str(checkpoint.target["kind"]),
     )
 
 

@@ -136,7 +136,7 @@ def judge(engine: Engine, hindcast: Hindcast, methods: Sequence[str]) -> Judged:
         known = truth.any(axis=0)
         observed = np.where(known, truth.argmax(axis=0), len(target.classes))[None]
         before = np.where(last.any(axis=0), last.argmax(axis=0), -1)[None]
-        seen = hindcast.valid.all(axis=0, keepdims=True)
+        seen = np.logical_and.reduce(hindcast.valid, axis=0)[None]
     else:
         seen = hindcast.valid & np.isfinite(truth)
         observed = np.where(seen, truth >= 0.5, False).astype(np.int64)
