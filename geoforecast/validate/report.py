@@ -313,4 +313,5 @@ def _number(value: float) -> str:
 
 
 def data_uri(path: Path) -> str:
+    """A picture as text that stands in the page itself."""
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")

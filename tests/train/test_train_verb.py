@@ -282,13 +282,6 @@ def test_a_band_never_valid_in_training_is_named(make_project, wave):
         train_model(make_project(both), **FAST)
 
 
-def test_classes_are_refused(make_project, wave):
-    project = make_project(wave)
-    update_meta(project.cube_path, kind="categorical")
-    with pytest.raises(InputError, match="holds classes"):
-        train_model(project, **FAST)
-
-
 def test_even_kernels_and_unknown_models_are_refused(make_project, wave):
     project = make_project(wave)
     with pytest.raises(SettingsError, match="--kernel is 4"):
