@@ -97,6 +97,7 @@ def test_classes_are_read_as_one_band_each(tmp_path):
     assert series.bands == ("class 3", "class 7", "class 200")
     assert known.shape == values.shape == (16, 3, *SHAPE)
     assert not known[2, :, 4, 5].any()
+    assert np.isnan(values[~known]).all()
     assert not known[15, :, 0, 0].any()
     for number, code in enumerate(CODES):
         np.testing.assert_array_equal(values[:, number] == 1, (codes == code) & valid)
@@ -268,6 +269,8 @@ def test_classes_that_training_never_saw_count_as_wrong(tmp_path, caplog):
     assert scored["forecast", 1] == 4 * 14 * 19
     wrong = 1 - value["forecast", 1, "accuracy"]
     assert 19 / (4 * 14 * 19) <= wrong <= 0.06
+    # What was held for certain came not, and what came had no probability: 2 a pixel.
+    assert value["forecast", 1, "brier"] >= 1.8 * 19 / (4 * 14 * 19)
     assert "unknown" in result.report_path.read_text()
 
 

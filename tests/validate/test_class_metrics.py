@@ -61,6 +61,9 @@ def test_by_hand_on_two_by_two():
     assert value("accuracy", sums) == 0.5
     # One hit, one change to a wrong class, no miss, one false alarm.
     assert value("figure_of_merit", sums) == pytest.approx(1 / 3)
+    # Two hits, one miss, one false alarm.
+    changes = pooled([[1, 1], [1, 0]], [[1, 1], [0, 1]], [[0, 0], [0, 0]])
+    assert value("figure_of_merit", changes) == 0.5
     # Observed shares 1/4 2/4 1/4, forecast 0 1 0: half of 1/4 + 1/2 + 1/4.
     assert value("quantity_disagreement", sums) == pytest.approx(0.5)
     assert value("allocation_disagreement", sums) == pytest.approx(0)
