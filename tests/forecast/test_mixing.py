@@ -13,7 +13,7 @@ from geoforecast.forecast.series import make_series, to_days
 from geoforecast.forecast.stream import TileStream
 from geoforecast.raster.cube import open_cube
 from geoforecast.raster.grid import Tile
-from geoforecast.references import reference_classes
+from geoforecast.references import likeness, reference_classes, spread
 from geoforecast.references.autoregression import RULES, feature_names
 from geoforecast.references.mixture import MIXTURE, Knowledge, Tally
 from geoforecast.references.motion import Motion, MotionSource
@@ -149,10 +149,13 @@ def some_members(shape=(2, 13, 17), members=5, features=3):
     return Members(1, stack, x, rng.normal(0, 1, shape).astype(np.float32)), observed, valid
 
 
-def knows_nothing(members=5, bands=2):
+def knows_nothing(members=5, bands=2, typical=0.0):
     zeros = np.zeros((1, bands))
+    counts = np.zeros((1, bands, spread.CLASSES, spread.BINS))
+    alike = np.zeros((1, bands, 2, len(likeness.DISTANCES)))
     weights = np.full((1, bands, members), 1 / members)
-    return Knowledge((), weights, np.zeros((4, 1, bands, 3)), zeros, zeros, zeros)
+    rules = np.zeros((4, 1, bands, 3))
+    return Knowledge((), weights, rules, zeros + typical, counts, zeros, alike)
 
 
 @pytest.mark.parametrize("sampled", [1_000_000, 100, 13])
@@ -180,6 +183,20 @@ def test_sums_by_hand_and_the_same_for_any_tile(monkeypatch, sampled):
         assert found.errors == pytest.approx(errors, rel=1e-4, abs=1e-4)
         assert found.gram == pytest.approx(grams, rel=1e-4, abs=1e-4)
         assert found.products == pytest.approx(products, rel=1e-4, abs=1e-4)
+
+
+def test_how_alike_errors_are_is_measured_in_the_middle(monkeypatch):
+    members, observed, valid = some_members()
+    monkeypatch.setattr(likeness, "CROP_PX", 6)
+    middle = (slice(3, 9), slice(5, 11))
+    sums = members.sums(observed, valid, (7, 11), knows_nothing(typical=0.8))
+    for band, found in enumerate(sums):
+        stack = members.stack[(slice(None), band, *middle)]
+        error = (observed[band] - members.stack[:, band].mean(axis=0))[middle]
+        unit = np.maximum(stack.std(axis=0), 0.25 * 0.8)
+        expected = likeness.pairs(np.where(valid[band][middle], error / unit, np.nan))
+        assert expected[1, :3].min() > 0
+        assert found.pairs == pytest.approx(expected * found.pixels, rel=1e-4)
 
 
 # --- what is known ---------------------------------------------------------------------------

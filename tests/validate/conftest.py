@@ -54,7 +54,8 @@ class FakeEngine:
     junk: float = float("nan")  # what stands where the observation is invalid
     gone: str = ""  # a method without any value
     calls: list[Any] = field(default_factory=list)
-    context: ContextSource = ContextSource(None, None)  # nothing is seen besides the bands
+    # Nothing is seen besides the bands.
+    context: ContextSource = field(default_factory=lambda: ContextSource(None, None))
 
     @property
     def band_names(self) -> tuple[str, ...]:
