@@ -123,13 +123,29 @@ class Scores:
 
     def without_values(self) -> dict[str, str]:
         """References that have no value at all for some band and lead that was observed."""
-        missing: dict[str, str] = {}
-        for number, method in enumerate(self.methods):
-            gone = (self.seen > 0) & (self.usable[:, :, number] == 0)
-            if method != FORECAST and gone.any():
-                lead, band = np.argwhere(gone)[0]
-                missing[method] = f"no value for {self.bands[band]} at lead {lead + 1}"
-        return missing
+        return without_values(self.methods, self.bands, self.seen, self.usable)
+
+
+def without_values(
+    methods: Sequence[str],
+    bands: Sequence[str],
+    seen: NDArray[np.int64],
+    usable: NDArray[np.int64],
+) -> dict[str, str]:
+    """References without any value for some band and lead that was observed, and which that is.
+
+    Args:
+        methods, bands: names.
+        seen: (lead, band) observed pixels.
+        usable: (lead, band, method) pixels with a value among them.
+    """
+    missing: dict[str, str] = {}
+    for number, method in enumerate(methods):
+        gone = (seen > 0) & (usable[:, :, number] == 0)
+        if method != FORECAST and gone.any():
+            lead, band = np.argwhere(gone)[0]
+            missing[method] = f"no value for {bands[band]} at lead {lead + 1}"
+    return missing
 
 
 def map_reference(engine: Engine, methods: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from geoforecast.forecast.engine import FORECAST, OURS, Engine, Hindcast
 from geoforecast.forecast.kinds import CATEGORICAL, decided, plain_rule
+from geoforecast.validate.accumulate import without_values
 from geoforecast.validate.class_metrics import PooledClasses
 
 # What became of a pixel since it was last seen; the same codes are in the outcome maps.
@@ -80,13 +81,7 @@ class ClassScores:
 
     def without_values(self) -> dict[str, str]:
         """References that have no value at all for some band and lead that was observed."""
-        missing: dict[str, str] = {}
-        for number, method in enumerate(self.methods):
-            gone = (self.seen > 0) & (self.usable[:, :, number] == 0)
-            if method != FORECAST and gone.any():
-                lead, band = np.argwhere(gone)[0]
-                missing[method] = f"no value for {self.bands[band]} at lead {lead + 1}"
-        return missing
+        return without_values(self.methods, self.bands, self.seen, self.usable)
 
 
 @dataclass(frozen=True)
