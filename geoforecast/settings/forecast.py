@@ -32,8 +32,9 @@ class TrainSettings:
         True, "let the correction see the cube's drivers, up to the time that is forecast"
     )
     model: str = setting(
-        "convlstm",
-        "architecture of the correction, a file of models/; none: the mixture alone",
+        "auto",
+        "architecture of the correction, a file of models/; none: the mixture alone; auto: "
+        "convlstm, or none below 28 steps before the test block",
     )
     reference: str = setting("auto", "forecast to correct; auto: the mixture of all references")
     kind: str = setting(

@@ -1,4 +1,7 @@
-"""How large a correction is, and how long it is trained, where the settings leave it open.
+"""Whether a correction is learned, how large it is, and how long it is trained.
+
+Where the settings leave it open: a ConvLSTM from LEAST_STEPS steps before the test block on. On
+shorter records what helps on the few validation steps has harmed on later ones.
 
 One layer of 16 channels; 8 channels where fewer than 20 training steps tell it little. As
 many epochs as BUDGET multiply-adds of its recurrent layers allow, 8 to 40: about a minute on
@@ -17,6 +20,8 @@ from geoforecast.settings import TrainSettings
 
 log = logging.getLogger(__name__)
 
+AUTO, NONE, USUAL = "auto", "none", "convlstm"
+LEAST_STEPS = 28  # before the test block
 HIDDEN, HIDDEN_SHORT = 16, 8
 SHORT_STEPS = 20  # training steps
 LAYERS = 1
@@ -62,6 +67,27 @@ def sized(
     return replace(settings, hidden=hidden, layers=layers, epochs=epochs)
 
 
+def chosen_model(settings: TrainSettings, steps: int) -> TrainSettings:
+    """Settings in which the model is no longer auto.
+
+    Args:
+        settings: as given.
+        steps: of the series before its test block.
+    """
+    if settings.model != AUTO:
+        return settings
+    if steps >= LEAST_STEPS:
+        return replace(settings, model=USUAL)
+    log.warning(
+        "%d steps before the test block are too few to learn a correction from (%d are needed): "
+        "the mixture alone; --model %s learns one all the same",
+        steps,
+        LEAST_STEPS,
+        USUAL,
+    )
+    return replace(settings, model=NONE)
+
+
 def without_need(
     settings: TrainSettings, statistics: Sequence[Mapping[str, float]]
 ) -> TrainSettings:
@@ -71,8 +97,8 @@ def without_need(
         settings: resolved settings.
         statistics: of each band's valid training pixels, as the cube stores them.
     """
-    if settings.model == "none" or any(band["std"] > 0 for band in statistics):
+    if settings.model == NONE or any(band["std"] > 0 for band in statistics):
         return settings
     values = ", ".join(f"{band['mean']:g}" for band in statistics)
     log.warning("all training steps are constant (%s): no correction is trained", values)
-    return replace(settings, model="none")
+    return replace(settings, model=NONE)

@@ -46,7 +46,7 @@ from geoforecast.samples.split import Split
 from geoforecast.settings import TrainSettings
 from geoforecast.train.calibrate import Calibration
 from geoforecast.train.calibrate_classes import ClassCalibration, calibrate
-from geoforecast.train.capacity import sized, without_need
+from geoforecast.train.capacity import NONE, chosen_model, sized, without_need
 from geoforecast.train.inputs import choose_context, forecast_bands
 from geoforecast.train.loop import LAST, Outcome
 from geoforecast.train.losses import resolve_loss
@@ -63,7 +63,6 @@ log = logging.getLogger(__name__)
 IDENTITY = "settings.json"
 DEFAULT_LOOKBACK = 6
 DEFAULT_HORIZON = 3
-NO_MODEL = "none"
 # Settings that do not change the result, so that a run may go on with others.
 FREE_SETTINGS = {"time_limit", "device", "overwrite", "refit", "preset"}
 
@@ -98,8 +97,9 @@ def run_training(
         target = _check_cube(cube, bands, settings, split)
         identity = _prepare_folder(folder, settings, cube)
         series = make_series(cube, bands, target=target)
+        settings = chosen_model(settings, split.test)
         settings = without_need(settings, [asdict(band) for band in series.statistics])
-        if settings.model != NO_MODEL:
+        if settings.model != NONE:
             seen = choose_context(cube, bands, settings, split, series.step_days)
             series = replace(series, context=seen)
         channels = channel_count(len(series.bands), series.context.channels)
@@ -166,7 +166,7 @@ def _train(plan: Plan, stop: Stop) -> tuple[Checkpoint, Outcome]:
     cube = series.cube
     known = known_at(series, tally, split.test - 1)
     checkpoint = Checkpoint(
-        config=config if settings.model == NO_MODEL else replace(config, members=settings.members),
+        config=config if settings.model == NONE else replace(config, members=settings.members),
         bands=series.cube_bands,
         lookback=plan.lookback,
         horizon=plan.horizon,
@@ -204,7 +204,7 @@ def _train(plan: Plan, stop: Stop) -> tuple[Checkpoint, Outcome]:
 
 def _corrected(plan: Plan, config: ModelConfig, windows: Windows, stop: Stop) -> Outcome:
     """The trained correction; one of nothing if no architecture is wanted."""
-    if plan.settings.model == NO_MODEL:
+    if plan.settings.model == NONE:
         if plan.series.target.is_probability:  # its map needs a rule all the same
             seed, device = plan.settings.seed, plan.device
             nothing = build_model(config)
@@ -355,7 +355,7 @@ def _error_text(errors: dict[str, list[float]], base: str) -> str:
 
 def _say_outcome(outcome: Outcome, base: str, model: str) -> None:
     blend = outcome.calibration.blend
-    if model == NO_MODEL:
+    if model == NONE:
         return
     if not any(blend):
         log.warning(

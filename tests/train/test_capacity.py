@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from geoforecast.settings import TrainSettings
-from geoforecast.train.capacity import sized, steps_an_epoch
+from geoforecast.train.capacity import LEAST_STEPS, chosen_model, sized, steps_an_epoch
 
 AUTO = TrainSettings()
 
@@ -23,6 +23,16 @@ def test_the_rule_by_hand():
     assert chosen(shape=(5000, 4000)) == (16, 1, 25)
     # 11 crops of 27 x 32: 1.02e10, of which 44 would fit.
     assert chosen(shape=(27, 37), train=82) == (16, 1, 40)
+
+
+def test_short_records_get_no_model_unless_one_is_named(caplog):
+    assert chosen_model(AUTO, LEAST_STEPS).model == "convlstm"
+    assert not caplog.records
+    assert chosen_model(AUTO, LEAST_STEPS - 1).model == "none"
+    assert "27 steps before the test block are too few" in caplog.text
+    named = dataclasses.replace(AUTO, model="convgru")
+    assert chosen_model(named, 5) is named
+    assert f"{LEAST_STEPS} steps" in TrainSettings.__dataclass_fields__["model"].metadata["help"]
 
 
 def test_short_series_get_a_small_model():
