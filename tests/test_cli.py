@@ -15,7 +15,20 @@ from click.testing import CliRunner
 
 from geoforecast.cli import cli
 
-QUICK = ["--epochs", "1", "--lookback", "3", "--horizon", "2", "--hidden", "4", "--patch", "16"]
+QUICK = [
+    "--epochs",
+    "1",
+    "--lookback",
+    "3",
+    "--horizon",
+    "2",
+    "--hidden",
+    "4",
+    "--patch",
+    "16",
+    "--model",
+    "convlstm",
+]
 VERBS = ("stack", "train", "predict", "validate", "run", "status", "doctor")
 
 

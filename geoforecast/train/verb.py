@@ -97,8 +97,8 @@ def run_training(
         target = _check_cube(cube, bands, settings, split)
         identity = _prepare_folder(folder, settings, cube)
         series = make_series(cube, bands, target=target)
-        settings = chosen_model(settings, split.test)
         settings = without_need(settings, [asdict(band) for band in series.statistics])
+        settings = chosen_model(settings, split.test)
         if settings.model != NONE:
             seen = choose_context(cube, bands, settings, split, series.step_days)
             series = replace(series, context=seen)

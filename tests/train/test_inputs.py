@@ -28,7 +28,15 @@ SHAPE = (12, 12)
 # A pixel for itself, one step ahead: what takes seconds and still must be learned.
 QUICK = {"lookback": 1, "horizon": 1, "hidden": 12, "kernel": 1, "layers": 1, "patch": 8}
 QUICK |= {"lr": 0.02, "epochs": 10, "retrain": False}
-FAST = {"epochs": 2, "lookback": 3, "horizon": 2, "hidden": 4, "batch_size": 2, "patch": 8}
+FAST = {
+    "model": "convlstm",
+    "epochs": 2,
+    "lookback": 3,
+    "horizon": 2,
+    "hidden": 4,
+    "batch_size": 2,
+    "patch": 8,
+}
 
 
 def add_drivers(project, values, times, names=("t2m",)):
@@ -215,7 +223,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(project):
 def test_status_says_what_a_run_sees(project):
     train_model(project, **{**FAST, "epochs": 1})
     assert "also sees static dem, same; drivers t2m" in read_status(project).describe()
-    train_model(project, **FAST, model="none", run="simple")
+    train_model(project, **{**FAST, "model": "none"}, run="simple")
     status = [run for run in read_status(project).runs if run["run"] == "simple"]
     assert status[0]["sees"] == ""
 

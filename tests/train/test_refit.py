@@ -19,7 +19,15 @@ from geoforecast.train import material as material_module
 from geoforecast.train import train_model
 from geoforecast.validate import validate_run
 
-FAST = {"epochs": 6, "lookback": 3, "horizon": 2, "hidden": 6, "batch_size": 4, "patch": 8}
+FAST = {
+    "model": "convlstm",
+    "epochs": 6,
+    "lookback": 3,
+    "horizon": 2,
+    "hidden": 6,
+    "batch_size": 4,
+    "patch": 8,
+}
 FAST |= {"lr": 0.05, "kernel": 1, "layers": 1}
 STEPS, TEST = 25, 20  # steps, and the first of the test block; whole chunks come before it
 LAST = STEPS - 1
