@@ -1,11 +1,8 @@
 """Forecasts of a tile, from a checkpoint, a cube and an init time.
 
-A forecast is the run's mixture of references plus ``blend`` times the learned correction. The
-mixture's weights go on learning from the errors of every step up to the init time. A tile is
-read with the exact halo that model and references need and trimmed. The model itself always
-runs on the same blocks of a lattice that is fixed to the raster, whatever tile is asked for:
-convolution libraries choose their algorithm by the array's shape, and another order of
-additions would change the last bit. So tiles equal the whole raster to the bit.
+A forecast is the run's mixture of references plus the learned correction, weighted by lead. The
+mixture's weights and the correction's go on learning from the errors of every step up to the
+init time. A tile is read with the exact halo that model and references need and trimmed.
 """
 
 from __future__ import annotations
@@ -20,12 +17,14 @@ import torch
 from numpy.typing import NDArray
 
 from geoforecast.forecast.context import ContextSource, TileContext, open_context
-from geoforecast.forecast.device import pick_device, run_model
+from geoforecast.forecast.correction import Corrector
+from geoforecast.forecast.device import pick_device
 from geoforecast.forecast.evidence import Watch
-from geoforecast.forecast.kinds import maps, moved_odds
+from geoforecast.forecast.kinds import maps
 from geoforecast.forecast.opening import check_fit, series_of, steps_until, watch_of
 from geoforecast.forecast.series import Series
 from geoforecast.forecast.stream import TileStream
+from geoforecast.forecast.trust import Sums, Trust, looked_at
 from geoforecast.forecast.uncertainty import Uncertainty
 from geoforecast.models import Correction
 from geoforecast.models.checkpoint import FINAL, Checkpoint, load_checkpoint
@@ -36,11 +35,10 @@ from geoforecast.references import reference_classes
 from geoforecast.references.autoregression import HALO_PX, LAGS
 from geoforecast.references.mixture import MIXTURE
 from geoforecast.samples.context import NO_CONTEXT
-from geoforecast.samples.features import Array, assemble
+from geoforecast.samples.features import Array
 from geoforecast.samples.normaliser import BandStatistics
 from geoforecast.samples.split import Split
 
-BLOCK_PX = 256  # side of the lattice that the model runs on
 FORECAST = "forecast"  # the method name beside those of the references
 OURS = (FORECAST, MIXTURE)  # methods that are no simple forecast to be measured against
 
@@ -170,7 +168,25 @@ class Engine:
 
     @property
     def blend(self) -> tuple[float, ...]:
+        """Weight of the correction per lead, as the validation block has it."""
         return self.checkpoint.blend
+
+    def blend_at(self, step: int) -> tuple[float, ...]:
+        """Weight of the correction per lead in forecasts from a step."""
+        if not (self.checkpoint.evidence and any(self.blend)):
+            return self.blend
+        return tuple(self.trust.weights(step).tolist())
+
+    @cached_property
+    def trust(self) -> Trust:
+        """What is known of the correction at each step."""
+        end, last = steps_until(self.cube, self.checkpoint), len(self.series.days) - 1
+        return Trust(np.asarray(self.checkpoint.evidence), end, last, self._followed)
+
+    @cached_property
+    def corrector(self) -> Corrector:
+        """The model, ready to run on tiles."""
+        return Corrector(self.series, self.checkpoint, self.model, self.device)
 
     @property
     def fingerprint(self) -> str:
@@ -184,7 +200,7 @@ class Engine:
             leads: steps ahead.
             names: the references that will be asked.
         """
-        halo = self.model_halo_px(leads) if any(self.blend) else 0
+        halo = self.corrector.halo_px(leads) if any(self.blend) else 0
         classes = reference_classes(self.series.step_days, self.series.target.kind)
         if MIXTURE in names:
             names = tuple(classes)
@@ -198,10 +214,6 @@ class Engine:
             halo += math.ceil(max(m.largest_px for m in motions) * leads) + 2
         return halo
 
-    def model_halo_px(self, leads: int) -> int:
-        """Pixels beyond a block that the model's correction of it depends on."""
-        return self.model.halo_px(self.checkpoint.lookback + leads)
-
     @property
     def has_probabilities(self) -> bool:
         """Whether forecasts are probabilities, of which maps are made."""
@@ -209,10 +221,7 @@ class Engine:
 
     @property
     def has_intervals(self) -> bool:
-        """Whether the run can say how sure it is: it knows errors of the mixture only.
-
-        A probability says so by itself.
-        """
+        """Whether errors of its forecasts are known: those of the mixture of values are."""
         return self.reference == MIXTURE and not self.has_probabilities
 
     def forecast(
@@ -304,17 +313,8 @@ class Engine:
 
     def _outer(self, tile: Tile, inits: Sequence[int], leads: int, names: Sequence[str]) -> Tile:
         """What must be read: the tile's blocks of the model lattice and their halo."""
-        wanted = self._on_lattice(tile) if any(self.blend) else tile
+        wanted = self.corrector.on_lattice(tile) if any(self.blend) else tile
         return wanted.expanded(self.halo_px(inits, leads, names), self.cube.grid.shape)
-
-    def _on_lattice(self, tile: Tile) -> Tile:
-        height, width = self.cube.grid.shape
-        return Tile(
-            tile.row0 - tile.row0 % BLOCK_PX,
-            min(height, tile.row1 + -tile.row1 % BLOCK_PX),
-            tile.col0 - tile.col0 % BLOCK_PX,
-            min(width, tile.col1 + -tile.col1 % BLOCK_PX),
-        )
 
     def _stream(self, outer: Tile, names: Sequence[str], first_init: int) -> TileStream:
         lookback = self.checkpoint.lookback
@@ -339,39 +339,33 @@ class Engine:
         """The reference of the stream's tile, corrected wherever ``tile`` reaches."""
         if not any(self.blend):
             return reference
-        shape = self.cube.grid.shape
-        wanted = self._on_lattice(tile)
-        correction = np.zeros_like(reference)
-        lookback = self.checkpoint.lookback
-        around = context.at(stream.step, lookback, days)
-        for block in _blocks(wanted):
-            area = block.expanded(self.model_halo_px(len(days)), shape)
-            cut = (..., *area.within(stream.tile))
-            x_TCHW = assemble(
-                stream.seen(area),
-                self.series.normaliser.apply(reference[cut]),
-                days,
-                self.series.step_days,
-                around.part(*area.within(stream.tile)).channels(lookback + len(days)),
-            )
-            output = run_model(self.model, x_TCHW[None], len(days), self.device)[0]
-            correction[(..., *block.within(stream.tile))] = output[(..., *block.within(area))]
-        # Leads beyond those trained on use the last one's scale and weight.
-        trained = np.minimum(np.arange(len(days)), self.horizon - 1)
-        scale = np.asarray(self.checkpoint.residual_scale, dtype=np.float32)[trained]
-        blend = np.asarray(self.blend, dtype=np.float32)[trained]
-        delta = correction * (scale * blend[:, None])[:, :, None, None]
-        if self.has_probabilities:
-            return moved_odds(reference, delta, self.series.target.kind)
-        moved = self.series.normaliser.shifted(reference, delta)
-        return np.maximum(moved, self.series.floor)
+        output = self.corrector.output(stream, context, reference, days, tile)
+        return self.corrector.applied(reference, output, self.blend_at(stream.step))
 
-
-def _blocks(area: Tile) -> Iterator[Tile]:
-    """The lattice blocks that make up an area which begins on the lattice."""
-    for row in range(area.row0, area.row1, BLOCK_PX):
-        for col in range(area.col0, area.col1, BLOCK_PX):
-            yield Tile(row, min(row + BLOCK_PX, area.row1), col, min(col + BLOCK_PX, area.col1))
+    def _followed(self) -> Iterator[Sums]:
+        """How the correction did at each step that the run does not know yet."""
+        end = steps_until(self.cube, self.checkpoint)
+        first = max(self.checkpoint.lookback - 1, end - self.horizon)
+        inits = range(first, len(self.series.days) - 1)
+        for tile in looked_at(self.checkpoint.watched, len(self.band_names)) if inits else ():
+            outer = self._outer(tile, inits, self.horizon, [self.reference])
+            inner = (..., *tile.within(outer))
+            stream = self._stream(outer, (), first)
+            context = self.context.tile(outer)
+            for init in inits:
+                stream.advance_to(init)
+                days = [float(day) for day in self.series.days[init + 1 : init + 1 + self.horizon]]
+                made = stream.forecasts(days, [self.reference])[self.reference]
+                output = self.corrector.output(stream, context, made, days, tile)[inner]
+                scale = self.corrector.scale(len(days))[:, :, None, None]
+                expected = self.series.normaliser.apply(made[inner])
+                for lead in range(max(0, end - init - 1), len(days)):
+                    observed, valid = stream.observed(init + 1 + lead)
+                    came = self.series.normaliser.apply(observed[inner])
+                    residual = (came - expected[lead]) / scale[lead]
+                    known = valid[inner] & np.isfinite(residual)
+                    r, c = (one[known].astype(np.float64) for one in (residual, output[lead]))
+                    yield init + 1 + lead, lead, float(r @ c), float(c @ c), int(known.sum())
 
 
 def open_engine(project: Project, run: str, device: str = "auto", *, final: bool = False) -> Engine:
@@ -390,11 +384,17 @@ def open_engine(project: Project, run: str, device: str = "auto", *, final: bool
     cube = open_cube(project.cube_path)
     checkpoint, model = load_checkpoint(project.run_dir(run), final=final)
     check_fit(run, cube, checkpoint)
-    series = series_of(cube, checkpoint)
-    split = Split.from_meta(checkpoint.split, cube.times)
-    where = pick_device(device)
-    watch = watch_of(series, checkpoint)
-    seen_until = steps_until(cube, checkpoint) - 1 if final else -1
-    engine = Engine(series, checkpoint, model.to(where), split, watch, where, seen_until)
+    engine = make_engine(cube, checkpoint, model, pick_device(device), final=final)
     engine.context  # noqa: B018  a cube that lacks what the correction sees shows at once
     return engine
+
+
+def make_engine(
+    cube: Cube, checkpoint: Checkpoint, model: Correction, device: torch.device, *, final: bool
+) -> Engine:
+    """An engine of what has been loaded and fits; see open_engine."""
+    series = series_of(cube, checkpoint)
+    split = Split.from_meta(checkpoint.split, cube.times)
+    seen_until = steps_until(cube, checkpoint) - 1 if final else -1
+    watch = watch_of(series, checkpoint)
+    return Engine(series, checkpoint, model.to(device), split, watch, device, seen_until)

@@ -44,6 +44,7 @@ class Checkpoint:
         parameters: pooled numbers of the references, fitted on training steps.
         residual_scale: (lead, band) error of the reference on training steps, model units.
         blend: per lead, the weight of the correction fitted on the validation block.
+        evidence: (4, lead) what that weight follows from, see forecast.trust; (), if it stays.
         narrowing: per lead, what the correction leaves of the mixture's intervals.
         normaliser: as stored in the cube when it was trained, with the statistics.
         context: what the correction sees besides the bands, and how it is normalised: a
@@ -73,6 +74,7 @@ class Checkpoint:
     parameters: dict[str, dict[str, float]]
     residual_scale: tuple[tuple[float, ...], ...]
     blend: tuple[float, ...]
+    evidence: tuple[tuple[float, ...], ...]
     narrowing: tuple[float, ...]
     normaliser: dict[str, Any]
     context: dict[str, Any]
@@ -152,6 +154,7 @@ def load_checkpoint(folder: Path, *, final: bool = False) -> tuple[Checkpoint, C
         content["config"] = ModelConfig(**content["config"])
         for key in ("bands", "blend", "narrowing", "members", "kept"):
             content[key] = tuple(content[key])
+        content["evidence"] = tuple(tuple(row) for row in content["evidence"])
         content["residual_scale"] = tuple(tuple(row) for row in content["residual_scale"])
         content["decision"] = tuple(tuple(row) for row in content["decision"])
         content["watched"] = tuple(tuple(tile) for tile in content["watched"])

@@ -354,7 +354,7 @@ def _tags(
 ) -> dict[str, str]:
     """Dataset tags: when the forecast holds, and where it comes from."""
     checkpoint = engine.checkpoint
-    weight = engine.blend[min(lead, engine.horizon) - 1]
+    weight = engine.blend_at(init_step)[min(lead, engine.horizon) - 1]
     return {
         "TIFFTAG_SOFTWARE": f"geoforecast {__version__}",
         "TIFFTAG_DATETIME": str(time.astype("datetime64[s]")).replace("-", ":").replace("T", " "),

@@ -108,12 +108,12 @@ class Tally:
         """
         if sums.pixels == 0:
             return
-        kept = _kept(HALF_LIFE, steps)
+        kept = remaining(HALF_LIFE, steps)
         self.errors[lead, band] = kept * self.errors[lead, band] + sums.errors / sums.pixels
         self.seen[0, lead, band] = kept * self.seen[0, lead, band] + 1
         self.seen[1, lead, band] = kept * kept * self.seen[1, lead, band] + 1
         for slot, memory in enumerate(_memories()):
-            kept = _kept(memory, steps) if memory else 1.0
+            kept = remaining(memory, steps) if memory else 1.0
             for store, new in (
                 (self.grams, sums.gram / sums.pixels),
                 (self.products, sums.products / sums.pixels),
@@ -302,6 +302,6 @@ def _memories() -> tuple[float, ...]:
     return tuple(dict.fromkeys(memory for _, memory in RULES))
 
 
-def _kept(share: float, steps: int) -> float:
+def remaining(share: float, steps: int) -> float:
     """What one more step leaves of older ones' weight."""
     return float(0.5 ** (1 / max(LEAST_HALF_LIFE, share * steps)))

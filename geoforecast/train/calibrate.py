@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from geoforecast.forecast.trust import first_evidence, weights_of
 from geoforecast.models import Correction
 from geoforecast.train.windows import Windows
-
-CAUTION_STEPS = 2.0  # validation steps' worth of evidence that the correction is useless
 
 
 @dataclass(frozen=True)
@@ -22,12 +21,14 @@ class Calibration:
         blend: (lead,) weight of the correction, 0 to 1.
         reference_rmse, forecast_rmse: (lead,) in units of the reference's training error.
         skill: mean over leads of 1 - forecast_rmse / reference_rmse; 0 for a new model.
+        evidence: (4, lead) what the weight follows from, see forecast.trust; None if it stays.
     """
 
     blend: NDArray[np.float64]
     reference_rmse: NDArray[np.float64]
     forecast_rmse: NDArray[np.float64]
     skill: float
+    evidence: NDArray[np.float64] | None = None
 
 
 def calibrate(model: Correction, windows: Windows, seed: int, device: torch.device) -> Calibration:
@@ -53,12 +54,11 @@ def calibrate(model: Correction, windows: Windows, seed: int, device: torch.devi
             terms = [r * r, r * c, c * c, known.double()]
             sums += np.stack([term.sum(dim=(0, 2, 3, 4)).cpu().numpy() for term in terms])
     rr, rc, cc, n = sums
-    steps = len(windows.split.validation_steps)
-    caution = steps / (steps + CAUTION_STEPS)
-    blend = np.clip(np.divide(rc, cc, out=np.zeros_like(rc), where=cc > 0), 0, 1) * caution
+    evidence = first_evidence(rc, cc, n, len(windows.split.validation_steps))
+    blend = weights_of(evidence)
     count = np.maximum(n, 1)
     reference = np.sqrt(rr / count)
     forecast = np.sqrt(np.maximum(rr - 2 * blend * rc + blend**2 * cc, 0) / count)
     scored = rr > 0
     skill = float(np.mean(1 - forecast[scored] / reference[scored])) if scored.any() else 0.0
-    return Calibration(blend, reference, forecast, skill)
+    return Calibration(blend, reference, forecast, skill, evidence)

@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from geoforecast.forecast.kinds import BINARY, PROBABILITIES, decided, moved_odds
+from geoforecast.forecast.trust import CAUTION_STEPS
 from geoforecast.models import Correction
 from geoforecast.samples.features import Array
 from geoforecast.train import calibrate as values
-from geoforecast.train.calibrate import CAUTION_STEPS, Calibration
+from geoforecast.train.calibrate import Calibration
 from geoforecast.train.windows import Windows
 
 BLENDS = np.linspace(0.0, 1.0, 11)
@@ -85,7 +86,7 @@ def calibrate(model: Correction, windows: Windows, seed: int, device: torch.devi
     decision = tuple(
         _decision(found, lead, float(blend_L[lead]), windows) for lead in range(windows.horizon)
     )
-    return ClassCalibration(blend_L, np.sqrt(mean[0]), np.sqrt(at_best), skill, decision)
+    return ClassCalibration(blend_L, np.sqrt(mean[0]), np.sqrt(at_best), skill, decision=decision)
 
 
 def _windows(

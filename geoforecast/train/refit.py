@@ -15,8 +15,10 @@ from pathlib import Path
 import torch
 
 from geoforecast.forecast.device import without_denormals
+from geoforecast.forecast.engine import make_engine
 from geoforecast.forecast.opening import series_of
-from geoforecast.models import build_model
+from geoforecast.forecast.trust import as_rows
+from geoforecast.models import Correction, build_model
 from geoforecast.models.checkpoint import (
     FINAL,
     Checkpoint,
@@ -67,8 +69,10 @@ def refit(
     reach = honest.lookback, honest.horizon
     everything = Split(steps, steps, steps)
     material = gather(series, everything, honest.reference, reach, honest.seed, stop)
-    weights = model.state_dict()
+    weights, evidence = model.state_dict(), honest.evidence
     if any(honest.blend):
+        if evidence:
+            evidence = _learned(cube, honest, model, device)
         weights = _trained(honest, material, settings, folder / FINAL, identity, device, stop)
     else:
         log.info("no correction helped, so none is trained again")
@@ -76,11 +80,21 @@ def refit(
         honest,
         watched=material.watched,
         known_until=str(cube.times[-1]),
+        evidence=evidence,
         parameters=material.parameters,
         residual_scale=material.residual_scale,
         errors=material.tally.arrays(),
     )
     save_checkpoint(folder / FINAL, final, weights)
+
+
+def _learned(
+    cube: Cube, honest: Checkpoint, model: Correction, device: torch.device
+) -> tuple[tuple[float, ...], ...]:
+    """What the errors of the honest weights say by now of how far to trust a correction."""
+    engine = make_engine(cube, honest, model, device, final=False)
+    with without_denormals():
+        return as_rows(engine.trust.evidence(len(cube.times) - 1))
 
 
 def _trained(

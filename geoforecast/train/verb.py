@@ -28,6 +28,7 @@ from geoforecast.forecast.kinds import (
 )
 from geoforecast.forecast.mixing import known_at, member_references
 from geoforecast.forecast.series import Series, conditions, make_series
+from geoforecast.forecast.trust import as_rows
 from geoforecast.models import ModelConfig, build_model
 from geoforecast.models.checkpoint import (
     META,
@@ -178,6 +179,7 @@ def _train(plan: Plan, stop: Stop) -> tuple[Checkpoint, Outcome]:
         parameters=material.parameters,
         residual_scale=material.residual_scale,
         blend=tuple(float(weight) for weight in result.blend),
+        evidence=() if result.evidence is None else as_rows(result.evidence),
         narrowing=_narrowing(result),
         normaliser=to_meta(series.normaliser, list(series.statistics)),
         context=asdict(series.context),

@@ -289,7 +289,7 @@ def provenance(run: str, engine: Engine, settings: dict[str, Any]) -> list[tuple
         ("run", run),
         ("cube fingerprint", engine.fingerprint),
         ("reference under the forecast", engine.reference),
-        ("weight of the learned correction, by lead", weights),
+        ("weight of the learned correction at first, by lead", weights),
         (
             "split",
             ", ".join(

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from geoforecast.errors import InputError, RunError
-from geoforecast.forecast import engine as engine_module
+from geoforecast.forecast import correction as correction_module
 from geoforecast.forecast.context import open_context
 from geoforecast.forecast.drivers import Drivers, driven
 from geoforecast.forecast.engine import open_engine
@@ -96,7 +96,8 @@ def lively(engine):
     with torch.no_grad():
         for weight in engine.model.parameters():
             weight.copy_(0.3 * torch.randn(weight.shape))
-    checkpoint = dataclasses.replace(engine.checkpoint, blend=(1.0,) * engine.horizon)
+    full = {"blend": (1.0,) * engine.horizon, "evidence": ()}
+    checkpoint = dataclasses.replace(engine.checkpoint, **full)
     return dataclasses.replace(engine, checkpoint=checkpoint)
 
 
@@ -104,7 +105,7 @@ def give_weight(project):
     """Let the stored correction count, whatever validation said of it."""
     path = project.run_dir("default") / "model.json"
     content = json.loads(path.read_text())
-    write_json(path, {**content, "blend": [1.0] * content["horizon"]})
+    write_json(path, {**content, "blend": [1.0] * content["horizon"], "evidence": []})
 
 
 # ---- the rule of drivers ---------------------------------------------------------------------
@@ -210,7 +211,7 @@ def test_all_of_it_is_seen_and_stored(trained):
 
 @pytest.mark.parametrize(("block", "size"), [(16, 13), (7, 12), (256, 17)])
 def test_tiles_equal_the_whole_to_the_bit(trained, monkeypatch, block, size):
-    monkeypatch.setattr(engine_module, "BLOCK_PX", block)
+    monkeypatch.setattr(correction_module, "BLOCK_PX", block)
     engine = lively(open_engine(trained, "default"))
     grid, init = engine.cube.grid, len(engine.cube.times) - 1
     days = to_days(future_times(engine.cube.times, 3)).tolist()

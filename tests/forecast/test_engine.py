@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from geoforecast.errors import RunError, SettingsError
-from geoforecast.forecast import engine as engine_module
+from geoforecast.forecast import correction as correction_module
 from geoforecast.forecast.engine import open_engine, pick_device
 from geoforecast.forecast.series import future_times, to_days
 from geoforecast.raster.cube import open_cube, update_meta
@@ -23,7 +23,8 @@ def lively(engine, kernel_seed=0):
     with torch.no_grad():
         for weight in engine.model.parameters():
             weight.copy_(0.3 * torch.randn(weight.shape))
-    checkpoint = dataclasses.replace(engine.checkpoint, blend=(1.0,) * engine.horizon)
+    full = {"blend": (1.0,) * engine.horizon, "evidence": ()}
+    checkpoint = dataclasses.replace(engine.checkpoint, **full)
     return dataclasses.replace(engine, checkpoint=checkpoint)
 
 
@@ -46,6 +47,21 @@ def rain_engine(make_project):
     return lively(open_engine(project, "default"))
 
 
+@pytest.fixture
+def learning_engine(engine):
+    """One whose weight of the correction is still on its way at the last step."""
+    leads = engine.horizon
+    evidence = ((900.0,) * leads, (1000.0,) * leads, (9.0,) * leads, (9.0,) * leads)
+    checkpoint = dataclasses.replace(engine.checkpoint, evidence=evidence)
+    result = dataclasses.replace(engine, checkpoint=checkpoint)
+    first, last = (
+        result.blend_at(step)[0] for step in (engine.split.test - 1, len(engine.cube.times) - 1)
+    )
+    assert 0.05 < last < 0.9
+    assert abs(last - first) > 0.01
+    return result
+
+
 def stitched(engine, size, init, days):
     height, width = engine.cube.grid.shape
     result = np.full((len(days), len(engine.band_names), height, width), np.inf, np.float32)
@@ -55,9 +71,9 @@ def stitched(engine, size, init, days):
 
 
 @pytest.mark.parametrize(("block", "size"), [(16, 5), (16, 16), (7, 12), (256, 9), (8, 30)])
-@pytest.mark.parametrize("kind", ["engine", "rain_engine"])
+@pytest.mark.parametrize("kind", ["engine", "rain_engine", "learning_engine"])
 def test_tiles_equal_the_whole_to_the_bit(request, monkeypatch, kind, block, size):
-    monkeypatch.setattr(engine_module, "BLOCK_PX", block)
+    monkeypatch.setattr(correction_module, "BLOCK_PX", block)
     engine = request.getfixturevalue(kind)
     init = len(engine.cube.times) - 1
     days = to_days(future_times(engine.cube.times, 3)).tolist()  # one lead beyond the horizon
@@ -70,7 +86,7 @@ def test_blocks_equal_one_pass_over_the_raster(engine, monkeypatch):
     days = to_days(future_times(engine.cube.times, 2)).tolist()
     init = len(engine.cube.times) - 1
     one_pass = engine.forecast(engine.cube.grid.whole, init, days).values
-    monkeypatch.setattr(engine_module, "BLOCK_PX", 8)
+    monkeypatch.setattr(correction_module, "BLOCK_PX", 8)
     blocks = engine.forecast(engine.cube.grid.whole, init, days).values
     np.testing.assert_allclose(blocks, one_pass, rtol=0, atol=2e-6)
     exact = type(engine.model).halo_px
@@ -79,7 +95,7 @@ def test_blocks_equal_one_pass_over_the_raster(engine, monkeypatch):
     assert np.abs(short - one_pass).max() > 1e-5
 
 
-@pytest.mark.parametrize("kind", ["engine", "rain_engine"])
+@pytest.mark.parametrize("kind", ["engine", "rain_engine", "learning_engine"])
 def test_hindcast_equals_forecast_from_the_same_step(request, kind):
     engine = request.getfixturevalue(kind)
     tile = Tile(3, 17, 4, 21)
