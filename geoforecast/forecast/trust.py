@@ -52,9 +52,9 @@ def weights_of(evidence: Floats) -> Floats:
     return result
 
 
-def as_rows(evidence: Floats) -> tuple[tuple[float, ...], ...]:
-    """Evidence as a checkpoint holds it."""
-    return tuple(tuple(row) for row in evidence.tolist())
+def as_rows(table: Floats) -> tuple[tuple[float, ...], ...]:
+    """A table, such as evidence, as a checkpoint holds it."""
+    return tuple(tuple(row) for row in table.tolist())
 
 
 class Trust:

@@ -11,6 +11,7 @@ import numpy as np
 
 from geoforecast.forecast.mixing import member_references
 from geoforecast.forecast.series import Series
+from geoforecast.forecast.trust import as_rows
 from geoforecast.raster.grid import Tile
 from geoforecast.references.mixture import Tally
 from geoforecast.samples.split import Split
@@ -24,8 +25,6 @@ from geoforecast.train.cache import (
 )
 from geoforecast.train.stop import Stop
 from geoforecast.train.windows import Windows
-
-Rows = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -58,10 +57,9 @@ class Material:
         return {name: dict(numbers) for name, numbers in self.series.parameters.items()}
 
     @property
-    def residual_scale(self) -> Rows:
+    def residual_scale(self) -> tuple[tuple[float, ...], ...]:
         """(lead, band) training error of the corrected forecast, for storage."""
-        scale = np.asarray(self.windows.scale_LB)
-        return tuple(tuple(float(value) for value in row) for row in scale)
+        return as_rows(self.windows.scale_LB.astype(np.float64))
 
 
 def gather(
