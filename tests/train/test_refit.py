@@ -317,3 +317,11 @@ def test_status_tells_it(refitted):
     line = next(line for line in result.stdout.splitlines() if line.startswith("run "))
     assert line.endswith(f"fitted again on everything up to {moment(refitted, LAST)}")
     assert "final" not in line.split(":")[0]
+
+
+def test_the_correction_is_trusted_as_far_as_the_test_block_says(refitted):
+    honest = open_engine(refitted, "default")
+    last = len(honest.cube.times) - 1
+    learned = honest.trust.evidence(last)
+    assert not np.allclose(learned, honest.checkpoint.evidence)
+    np.testing.assert_array_equal(meta(refitted, final=True)["evidence"], learned)
