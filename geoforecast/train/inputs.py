@@ -19,14 +19,14 @@ from geoforecast.raster.cube import Cube
 from geoforecast.raster.grid import Tile
 from geoforecast.raster.layers import read_static, static_units
 from geoforecast.raster.measures import CELL_PX, COUNT, HIGH, LOW, M2, MEAN, joined, measure
-from geoforecast.samples.context import NOTHING, Context, Group
+from geoforecast.samples.context import NO_CONTEXT, NOTHING, Context, Group
 from geoforecast.samples.normaliser import Normaliser, fit_normaliser, fit_statistics, from_meta
 from geoforecast.samples.split import Split
 from geoforecast.settings import TrainSettings
+from geoforecast.train.capacity import NONE
 
 log = logging.getLogger(__name__)
 
-NONE = "none"
 STATIC_TILE_PX = 8 * CELL_PX
 
 
@@ -47,17 +47,28 @@ def choose_context(
     Args:
         cube: with its static layers and drivers.
         bands: that are forecast.
-        settings: with inputs, static and drivers.
+        settings: with model, inputs, static and drivers; the model is resolved.
         split: of the cube's steps.
         step_days: the nominal step.
+    Returns:
+        Nothing if there is no correction; then a warning tells those who named inputs.
     Raises:
         SettingsError: --inputs names what is no further band.
         InputError: a driver or a named band is never valid at a training step.
     """
+    named = _named_inputs(cube, bands, settings)
+    if settings.model == NONE:
+        if named:
+            log.warning(
+                "--inputs %s: not seen, for no correction is trained, and only a correction sees "
+                "further bands",
+                ", ".join(named),
+            )
+        return NO_CONTEXT
     context = Context(
         static=_static(cube) if settings.static else NOTHING,
         drivers=_drivers(cube, split, step_days) if settings.drivers else NOTHING,
-        bands=_further_bands(cube, bands, settings),
+        bands=_further_bands(cube, bands, settings, named),
     )
     if context.channels:
         log.info("the correction also sees: %s", context.describe())
@@ -75,10 +86,10 @@ def _known_bands(cube: Cube, names: Sequence[str], flag: str) -> tuple[str, ...]
     return tuple(dict.fromkeys(names))
 
 
-def _further_bands(cube: Cube, bands: Sequence[str], settings: TrainSettings) -> Group:
-    """The bands that are seen and not forecast: those named, else all that can be."""
+def _named_inputs(cube: Cube, bands: Sequence[str], settings: TrainSettings) -> tuple[str, ...]:
+    """The further bands that --inputs names, whether or not a correction will see them."""
     if settings.inputs == (NONE,):
-        return NOTHING
+        return ()
     named = _known_bands(cube, settings.inputs, "--inputs")
     twice = [name for name in named if name in bands]
     if twice:
@@ -86,16 +97,25 @@ def _further_bands(cube: Cube, bands: Sequence[str], settings: TrainSettings) ->
             f"--inputs names {', '.join(twice)}, which the run forecasts.",
             remedy="Leave it out of --inputs: the past of what is forecast is always seen.",
         )
-    wanted = named or tuple(name for name in cube.bands if name not in bands)
+    if named and cube.meta["normaliser"] is None:
+        raise SettingsError(
+            f"--inputs names {', '.join(named)}, but classes cannot be seen as numbers.",
+            remedy="Leave --inputs out.",
+        )
+    return named
+
+
+def _further_bands(
+    cube: Cube, bands: Sequence[str], settings: TrainSettings, named: Sequence[str]
+) -> Group:
+    """The bands that are seen and not forecast: those named, else all that can be."""
+    if settings.inputs == (NONE,):
+        return NOTHING
+    wanted = tuple(named) or tuple(name for name in cube.bands if name not in bands)
     if not wanted:
         return NOTHING
     meta = cube.meta["normaliser"]
     if meta is None:
-        if named:
-            raise SettingsError(
-                f"--inputs names {', '.join(named)}, but classes cannot be seen as numbers.",
-                remedy="Leave --inputs out.",
-            )
         log.info("further bands hold classes and are not seen: %s", ", ".join(wanted))
         return NOTHING
     cut = pick_bands(meta, cube.bands, wanted)

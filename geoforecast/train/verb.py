@@ -100,9 +100,8 @@ def run_training(
         series = make_series(cube, bands, target=target)
         settings = without_need(settings, [asdict(band) for band in series.statistics])
         settings = chosen_model(settings, split.test)
-        if settings.model != NONE:
-            seen = choose_context(cube, bands, settings, split, series.step_days)
-            series = replace(series, context=seen)
+        seen = choose_context(cube, bands, settings, split, series.step_days)
+        series = replace(series, context=seen)
         channels = channel_count(len(series.bands), series.context.channels)
         reach = lookback + horizon
         settings = sized(settings, cube.grid.shape, len(split.train_steps), reach, channels)

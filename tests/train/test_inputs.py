@@ -250,9 +250,27 @@ def test_sites_leave_memory_for_what_is_seen(project, monkeypatch):
         ({"inputs": ("b0",), "bands": ("b0",)}, "--inputs names b0, which the run forecasts"),
     ],
 )
-def test_names_that_cannot_be(project, settings, said):
+@pytest.mark.parametrize("model", ["convlstm", "none", "auto"])  # auto: 20 steps get none
+def test_names_that_cannot_be(project, settings, said, model):
     with pytest.raises(SettingsError, match=said):
-        train_model(project, **FAST, **settings)
+        train_model(project, **{**FAST, "model": model}, **settings)
+
+
+@pytest.mark.parametrize("why", ["named", "short", "constant"])
+def test_inputs_that_no_correction_will_see_are_warned_of(make_project, project, caplog, why):
+    settings = {**FAST, "bands": ("b0",), "model": "none" if why == "named" else "auto"}
+    if why == "constant":
+        values = open_cube(project.cube_path).read(0, 20)[0]
+        values[:, 0] = 3
+        project, settings["model"] = make_project(values, name="constant"), "convlstm"
+    train_model(project, **settings, inputs=("b1",))
+    said = "--inputs b1: not seen, for no correction is trained"
+    assert caplog.text.count(said) == 1
+    assert not open_engine(project, "default").series.context.channels
+    caplog.clear()
+    for run, inputs in (("silent", ()), ("nothing", ("none",))):
+        train_model(project, **settings, inputs=inputs, run=run)
+    assert "--inputs" not in caplog.text
 
 
 def test_drivers_of_another_time_are_refused(make_project):
