@@ -161,6 +161,12 @@ def sample_names(settings: PredictSettings, engine: Engine) -> tuple[str, ...]:
     Raises:
         SettingsError: the run does not know how forecasts err.
     """
+    if settings.samples and engine.has_probabilities:
+        raise SettingsError(
+            f"--samples is {settings.samples}, but the run '{settings.run}' forecasts "
+            "probabilities, and samples are drawn of values only.",
+            remedy=f"Leave --samples out: {PROBABILITY}_… says how likely each class is.",
+        )
     if settings.samples and not engine.has_intervals:
         raise SettingsError(
             f"--samples is {settings.samples}, but the run '{settings.run}' does not say how sure "
