@@ -127,7 +127,12 @@ def note_errors(learner: Learner, stream: TileStream, leads: int, first: int, en
         return
     for members in stream.members(days):
         if init + members.lead >= first:
-            observed, valid = stream.observed(init + members.lead)
-            origin = (stream.tile.row0, stream.tile.col0)
-            sums = members.sums(observed, valid, origin, learner.knowledge(init))
-            learner.note(init, members, sums)
+            note_members(learner, stream, members)
+
+
+def note_members(learner: Learner, stream: TileStream, members: Members) -> None:
+    """Note the errors of what a tile's members forecast for one lead at the stream's step."""
+    observed, valid = stream.observed(stream.step + members.lead)
+    origin = (stream.tile.row0, stream.tile.col0)
+    known = learner.knowledge(stream.step)
+    learner.note(stream.step, members, members.sums(observed, valid, origin, known))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoforecast.forecast.context import ContextSource, open_context
-from geoforecast.forecast.evidence import Learner
+from geoforecast.forecast.evidence import Learner, note_members
 from geoforecast.forecast.mixing import empty_tally
 from geoforecast.forecast.series import Series
 from geoforecast.forecast.stream import Step, TileStream, add_evidence, fitted_parameters
@@ -228,10 +228,7 @@ def _forecast(learner: Learner, stream: TileStream, days: list[float], base: str
     simple = stream.simple(days)
     mixed = []
     for members in stream.members(days, simple):
-        observed, valid = stream.observed(stream.step + members.lead)
-        origin = (stream.tile.row0, stream.tile.col0)
-        known = learner.knowledge(stream.step)
-        learner.note(stream.step, members, members.sums(observed, valid, origin, known))
+        note_members(learner, stream, members)
         mixed.append(stream.mixed(members)[0])
     made = np.stack(mixed) if base == MIXTURE else simple[base]
     stream.expect(days, made)
