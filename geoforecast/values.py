@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
 import math
@@ -59,8 +60,13 @@ def _out_of_bounds(value: Any, bounds: Mapping[str, Any]) -> str:
 def _as_type(raw: Any, hint: Any) -> Any:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
-        inner = next(arg for arg in args if arg is not type(None))
-        return None if raw is None else _as_type(raw, inner)
+        if raw is None and type(None) in args:
+            return None
+        *first, last = (arg for arg in args if arg is not type(None))
+        for kind in first:
+            with contextlib.suppress(TypeError, ValueError, OverflowError):
+                return _as_type(raw, kind)
+        return _as_type(raw, last)
     if origin is tuple:
         return tuple(_as_type(part, args[0]) for part in _parts(raw, args[0]))
     if hint is bool:

@@ -161,6 +161,10 @@ def validate(**options: Any) -> Any:
             from geoforecast.validate.gates import parse_gates
 
             parse_gates(settings.fail_under)
+        if settings.events:
+            from geoforecast.validate.events import parse_events
+
+            parse_events(settings.events)
 
         def call(_: Signals) -> Done:
             from geoforecast.validate import validate_run

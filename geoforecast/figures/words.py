@@ -14,6 +14,11 @@ def four_digits(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:#.4g}".removesuffix(".")
 
 
+def three_decimals(value: float) -> str:
+    """A score between 0 and 1, or a dash."""
+    return "-" if math.isnan(value) else f"{value:.3f}"
+
+
 def shown_unit(unit: str) -> str:
     """A unit as people write it: none for the ``1`` of dimensionless numbers."""
     return "" if unit == "1" else unit

@@ -149,6 +149,12 @@ class ValidateSettings:
         "exit 1 unless METRIC-skill over the best reference exceeds this, e.g. rmse-skill=0",
         metavar="METRIC-skill=X",
     )
+    events: tuple[float | str, ...] = setting(
+        (),
+        "thresholds of events, in band units, ascending, that are scored as forecast or missed, "
+        "or `none`; default: 0.1,1,5 for bands in mm/h, none for others",
+        metavar="X,X",
+    )
     tile: int = setting(512, "side of the tiles in pixels; never changes the result", minimum=16)
     device: str = setting(
         "auto", "where tensors live", choices=("auto", "cpu", "cuda", "mps"), metavar=None

@@ -7,7 +7,7 @@ the result is the same for any tile size but for the last bits of the sums.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from geoforecast.forecast.engine import FORECAST, OURS, Engine, Hindcast
 from geoforecast.raster.grid import Tile
 from geoforecast.samples.normaliser import BandStatistics
+from geoforecast.validate.event_metrics import EVENT_SUMS, PooledEvents, event_counts
 from geoforecast.validate.metrics import SUMS, Pooled, frame_sums
 from geoforecast.validate.ssim import MARGIN_PX, MIN_SHARE, local_moments, ssim_map, window_for
 
@@ -34,6 +35,8 @@ class TileScores:
             forecast's error and its square.
         reference_squared: the same of the map reference's squared error.
         bounds: (step, lead, band, 2) pixels inside the interval, and the sum of its width.
+        event_counts: (lead, method, band, threshold, EVENT_SUMS) pixels; 0 beyond the
+            thresholds of a band that has fewer than others.
     """
 
     sums: NDArray[np.float64]
@@ -44,6 +47,7 @@ class TileScores:
     squared: NDArray[np.float64]
     reference_squared: NDArray[np.float64]
     bounds: NDArray[np.float64]
+    event_counts: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ class Scores:
         data_range: per band, from training pixels.
         interval: share that the interval was to cover; 0 if there is none.
         bounds: see TileScores.
+        events: per band the thresholds of events, band units.
+        event_counts: see TileScores.
     """
 
     methods: tuple[str, ...]
@@ -72,6 +78,8 @@ class Scores:
     data_range: tuple[float, ...]
     interval: float
     bounds: NDArray[np.float64]
+    events: tuple[tuple[float, ...], ...]
+    event_counts: NDArray[np.int64]
 
     @property
     def kind(self) -> str:
@@ -105,6 +113,12 @@ class Scores:
             ssim=similarity,
             ssim_pixels=int(counts[full].sum()),
         )
+
+    def event(self, method: str, band: int, lead: int, number: int) -> PooledEvents:
+        """Counts over all test steps of the band's event of that number; else see pooled."""
+        counts = self.event_counts[lead - 1, self.methods.index(method), band, number]
+        scored = int(self.counts[:, lead - 1, band].sum())
+        return PooledEvents(scored, *(int(count) for count in counts))
 
     def coverage(self, band: int, lead: int) -> tuple[float, float]:
         """Share of scored pixels inside the interval, and its mean width; NaN if unscored."""
@@ -156,6 +170,22 @@ def map_reference(engine: Engine, methods: Sequence[str]) -> str:
     return others[0] if others else ""
 
 
+def best_reference(errors: Mapping[str, float], *, highest: bool = False) -> str:
+    """The reference of least error, the first of equals; "" if none has a value.
+
+    Args:
+        errors: by method.
+        highest: what is given are no errors but scores, of which the highest is best.
+    """
+    known = {
+        method: value
+        for method, value in errors.items()
+        if method not in OURS and not math.isnan(value)
+    }
+    choose = max if highest else min
+    return choose(known, key=lambda method: known[method]) if known else ""
+
+
 def score_raster(
     engine: Engine,
     methods: Sequence[str],
@@ -163,6 +193,7 @@ def score_raster(
     on_tile: Callable[[Tile, TileScores], None],
     progress: Callable[[int, int], None] | None = None,
     interval: float = 0.0,
+    events: Sequence[Sequence[float]] = (),
 ) -> Scores:
     """Score every test step and lead over the whole raster.
 
@@ -176,7 +207,9 @@ def score_raster(
         on_tile: takes each tile's maps.
         progress: called with (frames done, all frames).
         interval: share that the interval shall cover; 0 for none.
+        events: per band the thresholds of events, band units; () for none at all.
     """
+    thresholds = tuple(map(tuple, events or [()] * len(engine.band_names)))
     interval = interval if engine.has_intervals else 0.0
     grid, steps = engine.cube.grid, engine.split.test_steps
     tiles = list(grid.tiles(tile_px))
@@ -184,6 +217,7 @@ def score_raster(
     shape = (len(steps), engine.horizon, len(methods), len(engine.band_names), len(STATS))
     total = np.zeros(shape)
     bounds = np.zeros((*shape[:2], shape[3], 2))
+    happened = np.zeros(_event_shape(shape[1:4], thresholds), dtype=np.int64)
     seen = np.zeros((engine.horizon, len(engine.band_names)), dtype=np.int64)
     usable = np.zeros((*seen.shape, len(methods)), dtype=np.int64)
     for number, tile in enumerate(tiles):
@@ -192,8 +226,9 @@ def score_raster(
             if progress:
                 progress(before * len(steps) * engine.horizon + done, frames)
 
-        scores = score_tile(engine, methods, tile, count, interval)
+        scores = score_tile(engine, methods, tile, count, interval, thresholds)
         total += scores.sums
+        happened += scores.event_counts
         bounds += scores.bounds
         seen += scores.seen
         usable += scores.usable
@@ -211,7 +246,14 @@ def score_raster(
         data_range=tuple(band.maximum - band.minimum for band in engine.statistics),
         interval=interval,
         bounds=bounds,
+        events=thresholds,
+        event_counts=happened,
     )
+
+
+def _event_shape(layers: tuple[int, ...], thresholds: Sequence[Sequence[float]]) -> tuple[int, ...]:
+    """(lead, method, band) with room for the most thresholds that a band has."""
+    return (*layers, max(map(len, thresholds), default=0), len(EVENT_SUMS))
 
 
 def score_tile(
@@ -219,7 +261,8 @@ def score_tile(
     methods: Sequence[str],
     tile: Tile,
     count: Callable[[int], None],
-    interval: float = 0.0,
+    interval: float,
+    thresholds: Sequence[Sequence[float]],
 ) -> TileScores:
     """Score one tile; see score_raster."""
     shape, steps = engine.cube.grid.shape, engine.split.test_steps
@@ -236,11 +279,15 @@ def score_tile(
         squared=np.zeros((*layers, *tile.shape)),
         reference_squared=np.zeros((*layers, *tile.shape)),
         bounds=np.zeros((len(steps), *layers, 2)),
+        event_counts=np.zeros(
+            _event_shape((engine.horizon, len(methods), bands), thresholds), dtype=np.int64
+        ),
     )
     rules = _Rules(
         methods=tuple(methods),
         against=map_reference(engine, methods),
         statistics=engine.statistics,
+        thresholds=thresholds,
         first_step=steps.start,
         inner=inner,
         window=window_for(shape),
@@ -267,6 +314,7 @@ class _Rules:
     methods: tuple[str, ...]
     against: str
     statistics: Sequence[BandStatistics]
+    thresholds: Sequence[Sequence[float]]
     first_step: int
     inner: tuple[slice, slice]
     window: int
@@ -298,6 +346,8 @@ def _add_frame(scores: TileScores, hindcast: Hindcast, band: int, rules: _Rules)
         scores.usable[lead, band, number] += int((seen & np.isfinite(values[inner])).sum())
         cell = scores.sums[step, lead, number, band]
         cell[: len(SUMS)] = frame_sums(f, o, mean)
+        events = rules.thresholds[band]
+        scores.event_counts[lead, number, band, : len(events)] += event_counts(f, o, events)
         if observed_moments is not None:
             moments = local_moments(values, scored, mean, window)
             similarity = ssim_map(moments, observed_moments, mean, data_range, window)

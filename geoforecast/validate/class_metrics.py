@@ -7,6 +7,7 @@ table: no forecast can hit it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,15 @@ from geoforecast.forecast.kinds import BINARY, CATEGORICAL
 from geoforecast.validate.metrics import UndefinedMetricError, metric
 
 BOTH = (BINARY, CATEGORICAL)
+EVENT = "event"  # of continuous and count targets: a value at or above a threshold
+YES_OR_NO = (BINARY, EVENT)
+
+
+class YesNo(Protocol):
+    """Anything that counts pixels by (observed, forecast), no before yes."""
+
+    @property
+    def table(self) -> NDArray[np.int64]: ...
 
 
 @dataclass(frozen=True)
@@ -141,37 +151,43 @@ def allocation_disagreement(pooled: PooledClasses) -> float:
 @metric(
     title="CSI",
     better="higher",
-    kinds=(BINARY,),
-    formula="h / (h + m + f): hits, misses, false alarms of the 1; also called IoU",
+    kinds=YES_OR_NO,
+    formula="h / (h + m + f): hits, misses, false alarms of the event, which is the 1 of binary "
+    "targets; also called IoU",
     source="Donaldson et al. (1975), 9th Conference on Severe Local Storms",
 )
-def csi(pooled: PooledClasses) -> float:
+def csi(pooled: YesNo) -> float:
     """Critical success index."""
-    return _share(pooled.table[1, 1], pooled.table[1, 1] + _missed(pooled) + _false(pooled))
+    hits = _hits(pooled)
+    return share(
+        hits,
+        hits + _missed(pooled) + _false(pooled),
+        "no event was observed and none was forecast",
+    )
 
 
 @metric(
     title="POD",
     better="higher",
-    kinds=(BINARY,),
-    formula="h / (h + m): the share of the observed 1 that was forecast",
+    kinds=YES_OR_NO,
+    formula="h / (h + m): the share of the observed events that was forecast",
     source="Wilks (2019), Statistical Methods in the Atmospheric Sciences, ch. 9",
 )
-def pod(pooled: PooledClasses) -> float:
+def pod(pooled: YesNo) -> float:
     """Probability of detection."""
-    return _share(pooled.table[1, 1], pooled.table[1, 1] + _missed(pooled))
+    return share(_hits(pooled), _hits(pooled) + _missed(pooled), "no event was observed")
 
 
 @metric(
     title="FAR",
     better="lower",
-    kinds=(BINARY,),
-    formula="f / (h + f): the share of the forecast 1 that did not come",
+    kinds=YES_OR_NO,
+    formula="f / (h + f): the share of the forecast events that did not come",
     source="Wilks (2019), Statistical Methods in the Atmospheric Sciences, ch. 9",
 )
-def far(pooled: PooledClasses) -> float:
+def far(pooled: YesNo) -> float:
     """False alarm ratio."""
-    return _share(_false(pooled), pooled.table[1, 1] + _false(pooled))
+    return share(_false(pooled), _hits(pooled) + _false(pooled), "no event was forecast")
 
 
 @metric(
@@ -181,21 +197,30 @@ def far(pooled: PooledClasses) -> float:
     formula="2 h / (2 h + m + f)",
     source="Van Rijsbergen (1979), Information retrieval, ch. 7",
 )
-def f1(pooled: PooledClasses) -> float:
+def f1(pooled: YesNo) -> float:
     """Harmonic mean of detection and precision."""
-    hits = 2 * pooled.table[1, 1]
-    return _share(hits, hits + _missed(pooled) + _false(pooled))
+    hits = 2 * _hits(pooled)
+    return share(
+        hits,
+        hits + _missed(pooled) + _false(pooled),
+        "no event was observed and none was forecast",
+    )
 
 
-def _missed(pooled: PooledClasses) -> int:
+def share(part: int, whole: int, reason: str) -> float:
+    """part / whole, or for a whole of 0 the reason why there is no value."""
+    if not whole:
+        raise UndefinedMetricError(reason)
+    return part / whole
+
+
+def _hits(pooled: YesNo) -> int:
+    return int(pooled.table[1, 1])
+
+
+def _missed(pooled: YesNo) -> int:
     return int(pooled.table[1, 0])
 
 
-def _false(pooled: PooledClasses) -> int:
+def _false(pooled: YesNo) -> int:
     return int(pooled.table[0, 1])
-
-
-def _share(part: int, whole: int) -> float:
-    if not whole:
-        raise UndefinedMetricError("no 1 was observed or none was forecast")
-    return float(part) / float(whole)

@@ -58,7 +58,7 @@ class Metric:
     Attributes:
         name: as in metrics.csv.
         title: as in the report.
-        better: ``lower``, ``higher`` or ``zero``.
+        better: ``lower``, ``higher``, or the best value, ``zero`` or ``one``.
         in_units: the value has the band's units.
         formula, source: for the report; f forecast, o observed, n scored pixels.
         compute: pooled sums -> value; raises UndefinedMetricError.

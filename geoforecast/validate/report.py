@@ -14,10 +14,18 @@ from typing import Any
 import jinja2
 
 from geoforecast import __version__
-from geoforecast.figures.words import four_digits, shown_unit, step_length, time_label
+from geoforecast.figures.words import (
+    four_digits,
+    shown_unit,
+    step_length,
+    three_decimals,
+    time_label,
+)
 from geoforecast.forecast.engine import FORECAST, OURS, Engine
 from geoforecast.validate.accumulate import map_reference
 from geoforecast.validate.charts import Chart, draw_chart, line_styles
+from geoforecast.validate.class_metrics import EVENT
+from geoforecast.validate.events import LEADING, event_summaries
 from geoforecast.validate.maps import BIAS, DIFFERENCE, SKILL, MapKey, Shown, file_slugs
 from geoforecast.validate.metrics import metrics
 from geoforecast.validate.pictures import (
@@ -120,7 +128,7 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(number=_number, percent=percent)
+    made.filters.update(number=_number, percent=percent, share=_share)
     return made
 
 
@@ -141,6 +149,7 @@ def write_report(path: Path, evidence: Evidence) -> None:
             wide=is_wide(engine.cube.grid),
             step=step_length(engine.cube.times),
             metrics=metrics(),
+            event_metrics=metrics(EVENT),
             bands=[_band_view(evidence, band) for band in range(len(engine.band_names))],
             images={p: data_uri(p.path) for p in embedded},
             omitted=len(evidence.pictures) - len(embedded),
@@ -211,6 +220,7 @@ def _band_view(evidence: Evidence, band: int) -> dict[str, Any]:
             for i in range(len(leads))
         ],
         "charts": _charts(engine, band, drawn, value, leads),
+        "events": _events(engine, band, list(drawn), value, leads),
         "coverage": [] if any(map(math.isnan, covered)) else covered,
         "width": width,
         "statistics": engine.statistics[band],
@@ -263,6 +273,54 @@ def _charts(
     return [chart for chart in charts if chart is not None]
 
 
+def _events(
+    engine: Engine,
+    band: int,
+    drawn: Sequence[str],
+    value: dict[tuple[str, int, str], float],
+    leads: list[int],
+) -> list[dict[str, Any]]:
+    """Each event of a band: CSI in a table and as curves, and the forecast's other scores."""
+    unit = shown_unit(engine.units[band])
+    views = []
+    for event in event_summaries(value, leads):
+        name = f"{event.label} {unit}".rstrip()
+        csi = {method: event.csi[method] for method in OURS if method in event.csi}
+        cells = {**csi, "best reference": event.best_csi}
+        highest = [
+            max((v[at] for v in cells.values() if v[at] > 0), default=None)
+            for at in range(len(leads))
+        ]
+        others = {
+            one.title: [value[FORECAST, lead, f"{one.name}_{event.label}"] for lead in leads]
+            for one in metrics(EVENT)
+            if one.name != LEADING
+        }
+        chart = draw_chart(
+            f"CSI of {name} or more, by lead",
+            "CSI",
+            {method: event.csi[method] for method in drawn},
+            line_styles(drawn),
+            lead_label=f"steps of {step_length(engine.cube.times)}",
+            include_zero=True,
+        )
+        views.append(
+            {
+                "name": name,
+                "csi": cells,
+                "highest": highest,
+                # Where nobody has a hit, none is best.
+                "best": [
+                    name if csi > 0 else ""
+                    for name, csi in zip(event.best, event.best_csi, strict=True)
+                ],
+                "others": others,
+                "chart": chart,
+            }
+        )
+    return views
+
+
 def undefined(rows: Sequence[MetricRow]) -> list[tuple[str, str]]:
     """Which metrics have no value, and why, without repeating a reason."""
     grouped: dict[str, list[str]] = {}
@@ -310,6 +368,11 @@ def _unit(engine: Engine, band: int) -> str:
 def _number(value: float) -> str:
     """Four significant digits with a true minus, or a dash."""
     return "–" if math.isnan(value) else four_digits(value).replace("-", "−")
+
+
+def _share(value: float) -> str:
+    """A score with three decimals, or a dash."""
+    return "–" if math.isnan(value) else three_decimals(value)
 
 
 def data_uri(path: Path) -> str:

@@ -11,12 +11,14 @@ from geoforecast.figures.words import (
     four_digits,
     reference_label,
     shown_unit,
+    three_decimals,
     time_label,
     without_twins,
 )
 from geoforecast.forecast.engine import FORECAST, OURS, Engine
-from geoforecast.validate.accumulate import Scores
+from geoforecast.validate.accumulate import Scores, best_reference
 from geoforecast.validate.class_scores import ClassScores
+from geoforecast.validate.events import event_summaries, event_values
 from geoforecast.validate.metrics import Pooled, evaluate, metric_names, skill, skill_metrics
 
 AnyScores = Scores | ClassScores
@@ -123,6 +125,9 @@ def metric_rows(scores: AnyScores) -> tuple[MetricRow, ...]:
                         used = pooled.ssim_pixels
                     rows.append(MetricRow(method, band, lead, name, value, used, reason))
                     errors[method, name] = value
+                if isinstance(scores, Scores):
+                    for label, value, reason in event_values(scores, method, number, lead):
+                        rows.append(MetricRow(method, band, lead, label, value, pixels, reason))
             for name in skill_metrics(scores.kind):
                 by_method = {method: errors[method, name] for method in scores.methods}
                 for label, value, reason in _skills(name, by_method):
@@ -164,16 +169,6 @@ def summarise(scores: AnyScores, rows: Sequence[MetricRow]) -> tuple[LeadSummary
                 )
             )
     return tuple(result)
-
-
-def best_reference(errors: dict[str, float]) -> str:
-    """The reference of least error, the first of equals; "" if none has a value."""
-    known = {
-        method: value
-        for method, value in errors.items()
-        if method not in OURS and not math.isnan(value)
-    }
-    return min(known, key=lambda method: known[method]) if known else ""
 
 
 def plain_sentences(summary: Iterable[LeadSummary]) -> tuple[str, ...]:
@@ -232,6 +227,7 @@ def render_table(
             shares = ["-" if share != share else f"{100 * share:.0f} %" for share in inside]
             table.append(["inside the interval", *shares])
         table += _map_lines(rows, band, items)
+        table += _event_lines(rows, band, shown_unit(unit), items)
         blocks.append(_aligned(table) + (f"\n{twins}" if twins else ""))
     return "\n\n".join(blocks)
 
@@ -246,6 +242,19 @@ def _map_lines(
         [name.replace("_", " "), *(four_digits(value[item.lead, name]) for item in items)]
         for name in shown
     ]
+
+
+def _event_lines(
+    rows: Sequence[MetricRow], band: str, unit: str, items: Sequence[LeadSummary]
+) -> list[list[str]]:
+    """CSI of each event, of the forecast and of the reference that is best at it."""
+    value = {(r.method, r.lead, r.metric): r.value for r in rows if r.band == band}
+    lines = []
+    for event in event_summaries(value, [item.lead for item in items]):
+        ours, best = event.csi[FORECAST], event.best_csi
+        lines.append([f"CSI at {event.label} {unit}".rstrip(), *map(three_decimals, ours)])
+        lines.append(["  the best reference has", *map(three_decimals, best)])
+    return lines
 
 
 def _skills(name: str, errors: dict[str, float]) -> list[tuple[str, float, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from geoforecast.validate.class_report import (
     write_outcomes,
 )
 from geoforecast.validate.class_scores import score_classes
+from geoforecast.validate.events import band_events, event_summaries, parse_events, refuse_events
 from geoforecast.validate.gates import check_gates, parse_gates
 from geoforecast.validate.maps import (
     BIAS,
@@ -102,11 +103,13 @@ def validate_run(
     Returns:
         Metrics, sentence and paths.
     Raises:
-        SettingsError: a gate cannot be read (before any work).
+        SettingsError: a gate or a threshold cannot be read (before any work), or thresholds
+            are given although the targets are no values.
         RunError: there is no such run, or it does not fit the cube.
         QualityGateError: a gate failed; everything is written all the same.
     """
     gates = parse_gates(settings.fail_under)
+    parse_events(settings.events)
     target = project.validation_dir(settings.run)
     with project.lock(), recorded(project, "validate", settings):
         engine = open_engine(project, settings.run, device=settings.device)
@@ -138,6 +141,7 @@ def write_validation(
             "The run has no test steps.", remedy="Add newer scenes, or stack with a larger --test."
         )
     if engine.has_probabilities:
+        refuse_events(settings.events, engine.series.target.kind)
         return _write_classes(target, engine, settings, progress)
     with replacing(target) as folder:
         maps = folder / "maps"
@@ -230,12 +234,19 @@ def _score(
     none. That shows after a pass only, which is then repeated without it.
     """
     left_out: dict[str, str] = {}
+    events = band_events(settings.events, engine.units)
     references = [method for method in engine.methods if method != FORECAST]
     while True:
         methods = (FORECAST, *(m for m in references if m not in left_out))
         with MapWriter(maps, engine, [BIAS, SKILL], tags=map_tags(engine, methods)) as writer:
             scores = score_raster(
-                engine, methods, settings.tile, writer.put_scores, progress, settings.interval
+                engine,
+                methods,
+                settings.tile,
+                writer.put_scores,
+                progress,
+                settings.interval,
+                events,
             )
         missing = scores.without_values()
         if not missing:
@@ -283,7 +294,14 @@ def _as_json(evidence: Evidence | ClassEvidence) -> dict[str, Any]:
         "left_out": evidence.left_out,
         "bands": list(bands),
         "units": list(units),
+        "events": {band: _thresholds(evidence.rows, band) for band in bands},
         "sentence": " ".join(evidence.sentences),
         "summary": [item.as_json() for item in evidence.summary],
         "rows": [asdict(row) for row in evidence.rows],
     }
+
+
+def _thresholds(rows: Sequence[MetricRow], band: str) -> list[float]:
+    """The thresholds of a band's events."""
+    value = {(row.method, row.lead, row.metric): row.value for row in rows if row.band == band}
+    return [float(event.label) for event in event_summaries(value, [])]

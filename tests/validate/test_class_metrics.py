@@ -86,5 +86,5 @@ def test_what_has_no_value_says_why():
     assert evaluate("kappa", sums)[1].startswith("there is one class only")
     assert evaluate("figure_of_merit", sums)[1].startswith("nothing changed")
     dry = pooled([0, 0], [0, 0], size=2)
-    assert evaluate("csi", dry)[1].startswith("no 1 was observed")
+    assert evaluate("csi", dry)[1].startswith("no event was observed")
     assert np.isnan(evaluate("far", dry)[0])

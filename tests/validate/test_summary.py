@@ -10,10 +10,10 @@ import pytest
 
 from geoforecast.figures.words import four_digits
 from geoforecast.validate import skill_table
+from geoforecast.validate.accumulate import best_reference
 from geoforecast.validate.summary import (
     LeadSummary,
     MetricRow,
-    best_reference,
     improvement,
     percent,
     plain_sentences,
@@ -54,6 +54,7 @@ def test_skills_follow_from_the_errors(result: ValidateResult) -> None:
 def test_best_reference() -> None:
     assert best_reference({"forecast": 0.1, "a": 0.3, "b": 0.2, "c": NAN}) == "b"
     assert best_reference({"forecast": 0.1, "a": NAN}) == ""
+    assert best_reference({"forecast": 0.9, "a": 0.3, "b": 0.2, "c": NAN}, highest=True) == "a"
 
 
 def test_sentence_names_leads_gains_and_the_alternative() -> None:
