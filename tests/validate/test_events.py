@@ -18,7 +18,7 @@ from geoforecast.cli import cli
 from geoforecast.errors import SettingsError
 from geoforecast.project import Project
 from geoforecast.settings import ValidateSettings, resolve_settings
-from geoforecast.validate import skill_table, validate_run
+from geoforecast.validate import report, skill_table, validate_run
 from geoforecast.validate.accumulate import Scores, score_raster, scored_pixels
 from geoforecast.validate.events import (
     band_events,
@@ -153,7 +153,7 @@ def test_invalid_pixels_do_not_count(engine: Any) -> None:
 
 def test_all_methods_are_asked_about_the_same_events(engine: Any) -> None:
     class Holes:
-        """Climatology lacks the left half."""
+        """Climatology lacks the left columns, more of them at each lead."""
 
         def __getattr__(self, name: str) -> Any:
             return getattr(engine, name)
@@ -161,14 +161,18 @@ def test_all_methods_are_asked_about_the_same_events(engine: Any) -> None:
         def hindcasts(self, tile: Any, steps: range, level: float = 0.0) -> Any:
             for one in engine.hindcasts(tile, steps, level):
                 columns = np.arange(tile.col0, tile.col1)
-                one.forecasts["climatology"][..., columns < 15] = np.nan
+                one.forecasts["climatology"][..., columns < 5 * one.lead] = np.nan
                 yield one
 
-    came = score(Holes()).event_counts[..., :2].sum(axis=-1)  # hits and misses
-    assert (came == came[:, :1]).all()
+    scores = score(Holes())
     values, valid = engine.cube.read(10, 14)
-    expected = ((values >= np.float32(0.45)) & valid)[:, 0, :, 15:].sum()
-    assert (came[:, :, 0, 0] == expected).all()
+    for lead in (1, 2, 3):
+        kept = valid[:, 0, :, 5 * lead :]
+        came = kept & (values[:, 0, :, 5 * lead :] >= np.float32(0.45))
+        for method in engine.methods:
+            event = scores.event(method, 0, lead, 0)
+            assert event.hits + event.misses == came.sum()
+            assert event.n == kept.sum()
 
 
 def test_bands_keep_their_own_thresholds(engine: Any) -> None:
@@ -247,6 +251,25 @@ def test_the_report_has_a_table_and_curves(rain: ValidateResult) -> None:
     assert "CSI of 290 K or more, by lead" in text
     assert "CSI of 290 or more, by lead" not in text  # of NDVI: nothing to draw
     assert "forecast over observed events" in text  # what the frequency bias means
+
+
+def test_the_report_marks_the_highest_and_no_best_without_a_hit(engine: Any) -> None:
+    leads = {"csi": (0.5, 0.0, NAN), "pod": (0.6, 0.0, 0.1), "far": (0.7, 1.0, 0.2)}
+    leads["frequency_bias"] = (0.8, 0.9, 0.3)
+    value = {
+        (method, lead, f"{name}_7"): values[lead - 1] + (method == "persistence") * 0.1 * (lead < 2)
+        for method in ("forecast", "persistence")
+        for name, values in leads.items()
+        for lead in (1, 2, 3)
+    }
+    (event,) = report._events(engine, 1, ["forecast", "persistence"], value, [1, 2, 3])
+    assert event["name"] == "7 K"
+    assert list(event["csi"]) == ["forecast", "best reference"]
+    assert event["highest"] == [0.6, None, None]
+    assert event["best"] == ["persistence", "", ""]
+    others = {"POD": "pod", "FAR": "far", "frequency bias": "frequency_bias"}
+    assert event["others"] == {title: list(leads[name]) for title, name in others.items()}
+    assert [line.name for line in event["chart"].lines] == ["forecast", "persistence"]
 
 
 def test_the_best_is_the_highest_and_what_is_undefined_is_passed_over() -> None:
