@@ -15,16 +15,16 @@ from geoforecast.figures.words import step_length, time_label
 from geoforecast.forecast.engine import FORECAST, Engine
 from geoforecast.forecast.kinds import BINARY
 from geoforecast.raster.geotiff import CogWriter
+from geoforecast.validate.class_pictures import class_panels
 from geoforecast.validate.class_scores import OUTCOMES, ClassScores, judge
 from geoforecast.validate.maps import Preview, file_slugs, shown_steps
 from geoforecast.validate.metrics import metrics
-from geoforecast.validate.pictures import Panel, draw
+from geoforecast.validate.pictures import draw
 from geoforecast.validate.report import Picture, data_uri, environment, provenance, undefined
 from geoforecast.validate.summary import LeadSummary, MetricRow, period
 
 OUTCOME = "outcome"
 NOT_SCORED = 255
-CLASS_COLOURS = "tab20"
 PANELS = ("observed", FORECAST, OUTCOME)
 
 
@@ -107,12 +107,7 @@ def _draw(
     band, lead = at
     time = time_label(engine.cube.times[shown_steps(scores)[at]])
     title = f"{scores.bands[band]}, {time}, {lead + 1} ahead"
-    size = len(scores.classes)
-    panels = [
-        Panel(layers["observed"], "observed", CLASS_COLOURS, (-0.5, size + 0.5), "class, counted"),
-        Panel(layers[FORECAST], FORECAST, CLASS_COLOURS, (-0.5, size + 0.5), "class, counted"),
-        Panel(layers[OUTCOME], OUTCOME, "Set2", (-0.5, 7.5), "0 to 4, see below"),
-    ]
+    panels = class_panels(layers["observed"], layers[FORECAST], layers[OUTCOME], scores.classes)
     path = folder / f"{file_slugs(scores.bands)[band]}_lead{lead + 1}_{OUTCOME}.png"
     draw(path, panels, engine.cube.grid, title)
     return Picture(path, band, lead + 1, OUTCOME, f"{title}: observed, forecast and outcome")

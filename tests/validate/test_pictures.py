@@ -11,12 +11,22 @@ from affine import Affine
 from PIL import Image
 from rasterio.crs import CRS
 
+from geoforecast.figures.axes import COLOURS
 from geoforecast.raster.grid import Grid
+from geoforecast.validate.class_pictures import (
+    OTHERS,
+    OTHERS_COLOUR,
+    OUTCOME_COLOURS,
+    class_panels,
+)
+from geoforecast.validate.class_scores import OUTCOMES
 from geoforecast.validate.pictures import (
     DIVERGING,
+    NOT_SCORED,
     Panel,
     diverging_limit,
     draw,
+    pointed,
     shared_limits,
 )
 
@@ -85,3 +95,61 @@ def test_odd_shapes_can_be_drawn(tmp_path: Path, shape: tuple[int, int]) -> None
     draw(tmp_path / "a.png", [panel] * 3, grid, "title")
     with Image.open(tmp_path / "a.png") as image:
         assert max(image.size) < 4000
+
+
+def coloured(path: Path, colour: str) -> int:
+    """How many pixels of a picture have a colour."""
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("RGB"), dtype=int)
+    return int((pixels == np.rint(255 * np.array(mpl.colors.to_rgb(colour)))).all(axis=-1).sum())
+
+
+@pytest.mark.parametrize("shape", [(20, 20), (8, 80)])
+def test_each_number_has_the_colour_of_its_word(tmp_path: Path, shape: tuple[int, int]) -> None:
+    values = np.full(shape, np.nan, np.float32)
+    values[:, : shape[1] // 2], values[0, 0] = 1, 3  # half the map, one pixel, half nothing
+    colours = COLOURS[:4]
+    panel = Panel(values, "t", colours, words=("zero", "one", "two", "three"))
+    grid = Grid(UTM, Affine(10, 0, 0, 0, -10, 200), shape)
+    draw(tmp_path / "a.png", [panel], grid, "title")
+    zero, one, two, three = (coloured(tmp_path / "a.png", colour) for colour in colours)
+    assert 0 < zero == two  # its field in the key, and no pixel of the map
+    assert two < three < one
+    assert coloured(tmp_path / "a.png", NOT_SCORED) > 0.8 * one
+
+
+def test_maps_of_one_scale_have_the_same_pointed_ends() -> None:
+    def panel(*values: float, limits: tuple[float, float] = (0, 1)) -> Panel:
+        return Panel(np.array([values], np.float32), "t", DIVERGING, limits, "u")
+
+    inside, high, low = panel(0, 1), panel(2, np.nan), panel(-1, limits=(-1, 1))
+    assert pointed(inside, [inside, low]) == "neither"
+    assert pointed(inside, [inside, high]) == pointed(high, [inside, high]) == "max"
+    assert pointed(inside, [inside, panel(-2)]) == "min"
+    assert pointed(inside, [inside, panel(-2), high]) == "both"
+
+
+def test_frequent_classes_have_colours_of_their_own_and_others_one_together() -> None:
+    # Classes 10, 20 ... 90, seen 1, 2 ... 9 times: 10 and 20 are the rarest.
+    numbers = np.repeat(np.arange(9), np.arange(1, 10)).astype(np.float32)[None]
+    forecast = np.full_like(numbers, np.nan)
+    forecast[0, :2] = 8, 9  # 9: unknown to training
+    observed, said, outcome = class_panels(
+        numbers, forecast, np.zeros_like(numbers), [10 * number for number in range(1, 10)]
+    )
+    assert observed.words == ("30", "40", "50", "60", "70", "80", "90", OTHERS)
+    assert observed.colours == (*COLOURS, OTHERS_COLOUR)
+    expected = [7] * 3 + np.repeat(np.arange(7), np.arange(3, 10)).tolist()
+    np.testing.assert_array_equal(observed.values[0], expected)
+    assert (said.words, said.colours) == (observed.words, observed.colours)
+    np.testing.assert_array_equal(said.values[0, :3], [6, 7, np.nan])
+    assert (outcome.words, outcome.colours) == (OUTCOMES, OUTCOME_COLOURS)
+
+
+def test_few_classes_and_none_at_all() -> None:
+    one = np.array([[2, 1, 2]], np.float32)
+    panel = class_panels(one, one, one, (5, 6))[0]
+    assert panel.words == ("6", "unknown")
+    np.testing.assert_array_equal(panel.values, [[1, 0, 1]])
+    nothing = np.full((1, 3), np.nan, np.float32)
+    assert class_panels(nothing, nothing, nothing, (5, 6))[0].words == ("5",)
