@@ -74,7 +74,7 @@ def refuse_events(entries: Sequence[float | str], kind: str) -> None:
         raise SettingsError(
             f"--events {_list(entries)} asks for thresholds of values, but the run's targets "
             f"are {kind}.",
-            remedy="Leave it out, or give --events none; yes and no are scored without it.",
+            remedy="Leave it out, or give --events none; classes and yes or no need no thresholds.",
         )
 
 
