@@ -48,7 +48,7 @@ from geoforecast.validate.pictures import (
 
 PANEL_IN, DPI = 3.0, 100  # three panels make a picture of about 900 pixels
 PANEL_IN_WIDE = 4.5
-LEVELS = 65  # colours of each scale in the file; odd, so that 0 has one
+LEVELS = 49  # colours of each scale in the file; odd, so that 0 has one
 LEAST_COVERED = 0.25  # of the pixels of the step that is covered best
 Layer = NDArray[np.float32]
 
