@@ -12,9 +12,12 @@ import pytest
 from PIL import Image
 
 from geoforecast.forecast.engine import open_engine
-from geoforecast.settings import ValidateSettings
+from geoforecast.project import Project
+from geoforecast.settings import SplitSettings, StackSettings, ValidateSettings
+from geoforecast.stack import stack_scenes
 from geoforecast.train import train_model
 from geoforecast.validate import validate_run
+from geoforecast.validate.class_scores import OUTCOMES
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "skill_pictures.py"
 
@@ -66,6 +69,39 @@ def test_the_median_of_the_well_covered_steps_is_shown(script, project) -> None:
     assert known.sum() == frame.pixels == 2 * 31 - 2 * 4
     difference = (frame.forecast - frame.observed)[known]
     np.testing.assert_array_equal(frame.compared[known], difference)
+
+
+@pytest.mark.parametrize("kind", ["categorical", "binary"])
+def test_probabilities_are_judged_as_validate_does(script, tmp_path, write_tif, kind) -> None:
+    rng = np.random.default_rng(2)
+    codes = rng.integers(0, 2, (16, 9, 11)).astype(np.uint8)
+    codes[:, :5] = codes[0, :5]
+    codes[14, 0] = 255
+    for step, one in enumerate(codes):
+        day = str(np.datetime64("2020-01-01") + 16 * step).replace("-", "")
+        write_tif(tmp_path / "in" / f"water_{day}.tif", one, nodata=255)
+    project = Project(tmp_path / "p")
+    settings = StackSettings(kind="categorical" if kind == "categorical" else "continuous")
+    stack_scenes(project, [tmp_path / "in"], settings, SplitSettings(), jobs=1)
+    train_model(project, model="none", horizon=1)
+    engine = open_engine(project, "default")
+    assert engine.series.target.kind == kind
+    found = script.frames(engine, 0, 1)
+    rows = validate_run(project, ValidateSettings()).rows
+    (told,) = (row for row in rows if (row.method, row.metric) == ("forecast", "brier"))
+    total = math.fsum(frame.error * frame.pixels for frame in found)
+    assert total / told.pixels == pytest.approx(told.value, rel=1e-5)
+    frame = next(frame for frame in found if frame.step == 14)
+    assert np.isnan(frame.observed[0]).all()
+    assert np.isnan(frame.compared[0]).all()
+    np.testing.assert_array_equal(frame.observed[1:], codes[14, 1:])
+    panels = script.panels_of(engine, frame, 0, 1)
+    if kind == "categorical":
+        assert (panels[0].words, panels[2].words) == (("0", "1"), OUTCOMES)
+        right = frame.forecast == frame.observed
+        np.testing.assert_array_equal(np.isin(frame.compared, (0, 1)), right & (codes[14] < 255))
+    else:
+        assert [panel.limits for panel in panels] == [(0, 1), (0, 1), (-1, 1)]
 
 
 def run(script, monkeypatch, *arguments: object) -> int:
