@@ -106,7 +106,8 @@ def draw(
     ratio, wide = _ratio(grid), is_wide(grid)
     # Inches: the map, and beside it room for ticks and the colour bar.
     width = 2 * panel_in if wide else panel_in
-    map_in = min(max((width - 1.1) * ratio, 0.3), 9.0)
+    beside = 0.25 if all(panel.words for panel in panels) else 1.1
+    map_in = min(max((width - beside) * ratio, 0.3), 9.0)
     height = map_in + (0.95 if wide else 0.7)
     height += KEY_ROW_IN * max(_key_rows(panel, wide) for panel in panels)
     rows, cols = (len(panels), 1) if wide else (1, len(panels))
