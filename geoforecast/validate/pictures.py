@@ -106,7 +106,7 @@ def draw(
     ratio, wide = _ratio(grid), is_wide(grid)
     # Inches: the map, and beside it room for ticks and the colour bar.
     width = 2 * panel_in if wide else panel_in
-    beside = 0.25 if all(panel.words for panel in panels) else 1.1
+    beside = 0.6 if all(panel.words for panel in panels) else 1.1
     map_in = min(max((width - beside) * ratio, 0.3), 9.0)
     height = map_in + (0.95 if wide else 0.7)
     height += KEY_ROW_IN * max(_key_rows(panel, wide) for panel in panels)
