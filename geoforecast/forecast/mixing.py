@@ -11,10 +11,16 @@ from numpy.typing import NDArray
 from geoforecast.forecast.kinds import CATEGORICAL
 from geoforecast.forecast.series import LIMIT_MARGIN, Series
 from geoforecast.references import Setting, likeness, reference_classes, spread
-from geoforecast.references.autoregression import RULES, Features, feature_names
+from geoforecast.references.autoregression import (
+    RULES,
+    Features,
+    coefficient_count,
+    feature_names,
+)
 from geoforecast.references.mixture import Knowledge, Sums, Tally, prior_weights
 from geoforecast.references.motion import Motion
 from geoforecast.references.recent import Recent
+from geoforecast.references.varying import Season, applied, level_of, widened
 from geoforecast.samples.features import Array
 
 ADVECTION, PERSISTENCE = "advection", "persistence"
@@ -29,14 +35,20 @@ class Members:
     Attributes:
         lead: steps ahead, 1 or more.
         stack: (member, band, y, x) band units, within limits; NaN where nothing is known.
-        features: (feature, band, y, x) of the autoregression.
+        features: (feature, band, y, x) of the autoregression, the plain ones.
         base: (band, y, x) what it corrects.
+        level: (band, y, x) how high that is.
+        season: of the time that is forecast.
+        places: of the features that vary.
     """
 
     lead: int
     stack: Array
     features: Array
     base: Array
+    level: Array
+    season: Season
+    places: tuple[int, ...]
 
     def sums(
         self,
@@ -62,7 +74,9 @@ class Members:
             seen = observed[band, rows, cols]
             known = valid[band, rows, cols] & np.isfinite(stack).all(axis=0) & np.isfinite(seen)
             truth = seen[known]
-            features = self.features[:, band, rows, cols][:, known]
+            plain = self.features[:, band, rows, cols][:, known]
+            level = self.level[band, rows, cols][known]
+            features = widened(plain, level, self.season, self.places)
             rest = truth - self.base[band, rows, cols][known]
             errors = stack[:, known] - truth
             typical = float(knowledge.typical[self.lead - 1, band])
@@ -106,6 +120,8 @@ class Mixer:
         self._features = Features(setting, self.names, is_moving(series))
         self._recent = setting.state(Recent)
         self._bases = [_base(series, band) for band in range(len(series.bands))]
+        usual = series.statistics
+        self._usual = [band.mean for band in usual], [band.std for band in usual]
 
     def members(
         self,
@@ -132,15 +148,14 @@ class Mixer:
             for slot, name in enumerate(self.names):
                 stack[slot] = at_lead[name]
             lead = min(index, knowledge.weights.shape[0] - 1)
-            for rule in range(len(RULES)):
-                stack[count + rule] = base
-                for band in range(len(base)):
-                    coefficients = knowledge.coefficients[rule, lead, band].astype(np.float32)
-                    # One by one in a fixed order: the same bits for any tile.
-                    for coefficient, feature in zip(coefficients, features, strict=True):
-                        if coefficient != 0:
-                            stack[count + rule, band] += coefficient * feature[band]
-            yield Members(index + 1, np.clip(stack, low, high, out=stack), features, base)
+            level, season = level_of(base, *self._usual), self._features.season(day)
+            varying = level, season, self._features.places
+            for band in range(len(base)):
+                numbers = knowledge.coefficients[:, lead, band]
+                part = level[band], season, self._features.places, numbers
+                stack[count:, band] = applied(base[band], features[:, band], *part)
+            np.clip(stack, low, high, out=stack)
+            yield Members(index + 1, stack, features, base, *varying)
 
     def _limits(self) -> tuple[Array, Array]:
         """(band, y, x) lowest and highest value that a member may forecast.
@@ -194,8 +209,9 @@ def member_references(series: Series) -> tuple[str, ...]:
 def empty_tally(series: Series, leads: int) -> Tally:
     """A tally of the series that knows nothing yet."""
     names = member_references(series)
-    features = len(feature_names(names, is_moving(series)))
-    return Tally.empty(names, leads, len(series.bands), features)
+    moving = is_moving(series)
+    plain, features = len(feature_names(names, moving)), coefficient_count(names, moving)
+    return Tally.empty(names, leads, len(series.bands), features, plain)
 
 
 def known_at(series: Series, tally: Tally, step: int) -> Knowledge:

@@ -7,12 +7,11 @@ import numpy as np
 from geoforecast.errors import RunError
 from geoforecast.forecast.evidence import Watch
 from geoforecast.forecast.kinds import Target
-from geoforecast.forecast.mixing import member_references
+from geoforecast.forecast.mixing import empty_tally, member_references
 from geoforecast.forecast.series import Series, conditions, make_series
 from geoforecast.models.checkpoint import Checkpoint
 from geoforecast.raster.cube import Cube
 from geoforecast.raster.grid import Tile
-from geoforecast.references.mixture import Tally
 from geoforecast.samples.context import Context
 
 
@@ -67,6 +66,6 @@ def watch_of(series: Series, checkpoint: Checkpoint) -> Watch:
             remedy="Train it again with --overwrite.",
         )
     end = steps_until(series.cube, checkpoint)
-    tally = Tally(checkpoint.members, **checkpoint.errors)
+    tally = empty_tally(series, checkpoint.horizon).holding(checkpoint.errors)
     tiles = [Tile(*sides) for sides in checkpoint.watched]
     return Watch(series, tally, end, tiles, checkpoint.horizon)

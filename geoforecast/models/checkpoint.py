@@ -21,7 +21,7 @@ from geoforecast.errors import RunError
 from geoforecast.models import Correction, ModelConfig, build_model
 from geoforecast.project import replacing, write_json
 
-FORMAT = 3
+FORMAT = 4
 WEIGHTS = "model.safetensors"
 ERRORS = "errors.safetensors"
 META = "model.json"

@@ -1,15 +1,17 @@
 """Autoregression: one linear rule, for all pixels, from a neighbourhood in space and time.
 
 The rule adds to a base forecast a weighted sum of how other forecasts, earlier values and
-smoothed fields differ from it. Its coefficients are pooled over pixels and fitted in closed
-form to sums of products, to which each step adds; every step counts alike, however many of
-its pixels are valid.
+smoothed fields differ from it, and of the slopes of the last two fields, whose weights are how
+fast all moves. Its coefficients are pooled over pixels and fitted in closed form to sums of
+products, to which each step adds; every step counts alike, however many of its pixels are
+valid. Some rules' coefficients vary with the season and the level; see ``varying``.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +21,47 @@ from geoforecast.references import Array, Setting, State
 from geoforecast.references.advection import carried
 from geoforecast.references.climatology import OverallMean
 from geoforecast.references.motion import Motion
+from geoforecast.references.varying import WAYS, Season, varied
 
 LAGS = 3  # fields that are remembered, the newest among them
 # (lag, standard deviation of the Gaussian in pixels) of smoothed fields.
 SMOOTHED = ((0, 1.0), (0, 3.0), (1, 3.0))
+SLOPES = (0, 1)  # lags of the fields whose slopes are looked at
+SLOPE_SMOOTH_PX = 1.0
 MOVING_SMOOTH_PX = 2.0
 REACH_SIGMAS = 3.0
-# Strength of the ridge beside each feature's own variance, and memory in shares of the record;
-# 0 forgets nothing. Each pair makes one rule.
-RULES = ((0.003, 0.0), (0.3, 0.0), (0.003, 0.2), (0.3, 0.2))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How one rule is fitted.
+
+    Attributes:
+        ridge: its strength beside each feature's own variance.
+        memory: half-life in shares of the record; 0 forgets nothing.
+        varying: its coefficients vary with the season and the level.
+    """
+
+    ridge: float
+    memory: float
+    varying: bool = False
+
+    def __str__(self) -> str:
+        fading = f" fading {self.memory:g}" if self.memory else ""
+        return f"{'varying ' * self.varying}autoregression {self.ridge:g}{fading}"
+
+
+RULES = (
+    *(
+        Rule(ridge, memory, one)
+        for one in (False, True)
+        for memory in (0, 0.2)
+        for ridge in (0.003, 0.3)
+    ),
+    Rule(0.003, 0.05),
+    Rule(0.3, 0.05),
+    Rule(0.3, 0.05, varying=True),
+)
 HALO_PX = round(REACH_SIGMAS * max(sigma for _, sigma in SMOOTHED))
 LEAST_STEPS = 2.0
 
@@ -61,7 +95,8 @@ class Features:
         moving: fields are also carried along the motion.
 
     Attributes:
-        count: number of features.
+        count: number of features, without those that are multiplied for rules that vary.
+        places: of the features that vary.
     """
 
     def __init__(self, setting: Setting, names: Sequence[str], moving: bool) -> None:
@@ -69,6 +104,14 @@ class Features:
         self._filled = setting.state(Filled)
         self._mean = setting.state(OverallMean)
         self.count = len(feature_names(names, moving))
+        self.places = varied(feature_names(names, moving))
+
+    def season(self, day: float) -> Season:
+        """Of a time; nothing before the record spans a cycle."""
+        if not self._mean.spanned:
+            return 0.0, 0.0
+        phase = 2 * np.pi * (day / self._mean.period_days % 1.0)
+        return float(np.sin(phase)), float(np.cos(phase))
 
     def at(
         self,
@@ -99,14 +142,21 @@ class Features:
                 both = np.concatenate([field, smooth]) if lag else smooth
                 moved = carried(both, motion, origin, 1, first=lead + lag)[0]
                 fields += list(moved.reshape(-1, *field.shape))
-        result = np.empty((self.count, *base_BHW.shape), dtype=np.float32)
+        bands, *shape = base_BHW.shape
+        # Each band's features lie side by side, as those who add them up read them.
+        result = np.empty((bands, self.count, *shape), dtype=np.float32).swapaxes(0, 1)
         for slot, field in enumerate(fields):
             np.subtract(field, base_BHW, out=result[slot])
-        np.nan_to_num(result[: len(fields)], copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-        phase = 2 * np.pi * (day / self._mean.period_days % 1.0)
-        seen = float(self._mean.spanned)
-        for slot, value in enumerate((seen * np.sin(phase), seen * np.cos(phase), 1.0)):
-            result[len(fields) + slot] = value
+        slot = len(fields)
+        for lag in SLOPES:
+            smooth = smoothed(lags[lag], SLOPE_SMOOTH_PX)
+            for axis in (-1, -2):
+                result[slot] = slope(smooth, axis)
+                slot += 1
+        np.nan_to_num(result[:slot], copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+        for value in (*self.season(day), 1.0):
+            result[slot] = value
+            slot += 1
         return result
 
 
@@ -123,15 +173,19 @@ def feature_names(names: Sequence[str], moving: bool) -> tuple[str, ...]:
         for lag in range(LAGS):
             found += [f"lag {lag} moved"] if lag else []
             found += [f"lag {lag} smoothed {MOVING_SMOOTH_PX:g} px, moved"]
+    found += [f"lag {lag} slope along {axis}" for lag in SLOPES for axis in ("x", "y")]
     return (*found, "sine", "cosine", "constant")
+
+
+def coefficient_count(names: Sequence[str], moving: bool) -> int:
+    """Of one rule: a number for each feature, and one for each way in which some vary."""
+    plain = feature_names(names, moving)
+    return len(plain) + len(WAYS) * len(varied(plain))
 
 
 def rule_names() -> tuple[str, ...]:
     """The rules as members of a mixture."""
-    return tuple(
-        f"autoregression {ridge:g}" + (f" fading {memory:g}" if memory else "")
-        for ridge, memory in RULES
-    )
+    return tuple(str(rule) for rule in RULES)
 
 
 def smoothed(field_BHW: Array, sigma_px: float) -> Array:
@@ -148,6 +202,22 @@ def smoothed(field_BHW: Array, sigma_px: float) -> Array:
         weight = correlate1d(weight, kernel, axis, mode="constant")
     mean = np.where(known, total / np.where(known, weight, np.float32(1)), field_BHW)
     return mean.astype(np.float32, copy=False)
+
+
+def slope(field_BHW: Array, axis: int) -> Array:
+    """The difference of a pixel's two neighbours along an axis; 0 at the array's edge.
+
+    NaN beside a pixel that is not known.
+    """
+    result = np.zeros_like(field_BHW)
+    inner, after, before = (
+        tuple(
+            part if one == axis % field_BHW.ndim else slice(None) for one in range(field_BHW.ndim)
+        )
+        for part in (slice(1, -1), slice(2, None), slice(None, -2))
+    )
+    np.subtract(field_BHW[after], field_BHW[before], out=result[inner])
+    return result
 
 
 def solved(

@@ -35,7 +35,7 @@ class Knowledge:
     Attributes:
         members: names of what is mixed: references, then rules.
         weights: (lead, band, member), sum 1 over members.
-        coefficients: (rule, lead, band, feature) of the autoregression.
+        coefficients: (rule, lead, band, feature) of the autoregression; features as widened.
         typical: (lead, band) root mean squared error of the mixture, band units; 0 if unknown.
         scores: (lead, band, class, bin) see references.spread.counted; weighted shares.
         scored: (lead, band) how many steps those are worth.
@@ -57,6 +57,7 @@ class Tally:
 
     Attributes:
         references: names of the references.
+        plain: features of rules whose coefficients do not vary; they come first.
         errors: (lead, band, member, member) weighted sums of mean products of errors.
         seen: (2, lead, band) sums of the weights and of their squares.
         grams: (memory, lead, band, feature, feature), see autoregression.solved.
@@ -69,6 +70,7 @@ class Tally:
     """
 
     references: tuple[str, ...]
+    plain: int
     errors: Floats
     seen: Floats
     grams: Floats
@@ -79,11 +81,26 @@ class Tally:
     pairs: Floats
 
     @classmethod
-    def empty(cls, references: Sequence[str], leads: int, bands: int, features: int) -> Tally:
-        """One that knows nothing."""
+    def empty(
+        cls,
+        references: Sequence[str],
+        leads: int,
+        bands: int,
+        features: int,
+        plain: int | None = None,
+    ) -> Tally:
+        """One that knows nothing.
+
+        Args:
+            references: names of the references.
+            leads, bands: how many.
+            features: of rules whose coefficients vary.
+            plain: of all others, which come first; None: as many.
+        """
         members, memories = len(references) + len(RULES), len(_memories())
         return cls(
             references=tuple(references),
+            plain=features if plain is None else plain,
             errors=np.zeros((leads, bands, members, members)),
             seen=np.zeros((2, leads, bands)),
             grams=np.zeros((memories, leads, bands, features, features)),
@@ -141,7 +158,7 @@ class Tally:
         allowed = np.array([name not in without for name in self.members])
         leads, bands, features = self.products.shape[1:]
         weights = np.empty((leads, bands, len(self.members)))
-        coefficients = np.empty((len(RULES), leads, bands, features))
+        coefficients = np.zeros((len(RULES), leads, bands, features))
         for lead in range(leads):
             for band in range(bands):
                 prior = np.array([priors[band].get(name, 0.0) for name in self.members])
@@ -149,10 +166,14 @@ class Tally:
                 errors = self.errors[lead, band][np.ix_(allowed, allowed)]
                 weights[lead, band] = 0
                 weights[lead, band, allowed] = solved_weights(errors, seen, squares, prior[allowed])
-                for number, (ridge, memory) in enumerate(RULES):
-                    at = (_memories().index(memory), lead, band)
-                    coefficients[number, lead, band] = solved(
-                        self.grams[at], self.products[at], self.counts[at], ridge
+                for number, rule in enumerate(RULES):
+                    at = (_memories().index(rule.memory), lead, band)
+                    kept = slice(None) if rule.varying else slice(self.plain)
+                    coefficients[number, lead, band, kept] = solved(
+                        self.grams[at][kept, kept],
+                        self.products[at][kept],
+                        self.counts[at],
+                        rule.ridge,
                     )
         mean = self.errors / np.maximum(self.seen[0], 1e-30)[..., None, None]
         squares = np.einsum("lbk,lbkm,lbm->lb", weights, mean, weights)
@@ -177,9 +198,13 @@ class Tally:
         names = ("errors", "seen", "grams", "products", "counts", "scores", "scored", "pairs")
         return {name: getattr(self, name) for name in names}
 
+    def holding(self, arrays: Mapping[str, Floats]) -> Tally:
+        """One of the same kind with other sums, as arrays() gives them."""
+        return Tally(self.references, self.plain, **arrays)
+
     def copy(self) -> Tally:
         """One of its own."""
-        return Tally(self.references, **{name: sums.copy() for name, sums in self.arrays().items()})
+        return self.holding({name: sums.copy() for name, sums in self.arrays().items()})
 
 
 @dataclass
@@ -299,7 +324,7 @@ def solved_weights(errors: Floats, seen: float, seen_squares: float, prior: Floa
 
 
 def _memories() -> tuple[float, ...]:
-    return tuple(dict.fromkeys(memory for _, memory in RULES))
+    return tuple(dict.fromkeys(rule.memory for rule in RULES))
 
 
 def remaining(share: float, steps: int) -> float:

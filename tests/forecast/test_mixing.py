@@ -14,9 +14,10 @@ from geoforecast.forecast.stream import TileStream
 from geoforecast.raster.cube import open_cube
 from geoforecast.raster.grid import Tile
 from geoforecast.references import likeness, reference_classes, spread
-from geoforecast.references.autoregression import RULES, feature_names
+from geoforecast.references.autoregression import RULES, coefficient_count, feature_names
 from geoforecast.references.mixture import MIXTURE, Knowledge, Tally
 from geoforecast.references.motion import Motion, MotionSource
+from geoforecast.references.varying import level_of, widened
 from geoforecast.train import train_model
 
 NONE = {"model": "none", "lookback": 3, "horizon": 2}
@@ -37,8 +38,9 @@ def some_knowledge(series, leads, seed=0):
     """Weights and coefficients drawn by chance."""
     rng = np.random.default_rng(seed)
     names = member_references(series)
-    features = len(feature_names(names, "advection" in names))
-    empty = Tally.empty(names, leads, len(series.bands), features)
+    moving = "advection" in names
+    counts = coefficient_count(names, moving), len(feature_names(names, moving))
+    empty = Tally.empty(names, leads, len(series.bands), *counts)
     known = empty.knowledge([{"persistence": 1.0}] * len(series.bands))
     return dataclasses.replace(
         known,
@@ -70,11 +72,17 @@ def test_members_and_mixture_by_hand(make_project, wave):
         assert members.lead == index + 1
         base = simple["persistence"][index].astype(float)
         expected = [simple[name][index] for name in names]
+        statistics = stream.series.statistics
+        level = level_of(base, [s.mean for s in statistics], [s.std for s in statistics])
+        np.testing.assert_allclose(members.level, level, atol=1e-5)
+        assert members.season == (0, 0)  # no cycle is over
+        wide = [
+            widened(x.reshape(len(x), -1), z.reshape(-1), members.season, members.places)
+            for x, z in zip(members.features.swapaxes(0, 1), level, strict=True)
+        ]
         for rule in range(len(RULES)):
-            pairs = zip(
-                known.coefficients[rule, lead], members.features.swapaxes(0, 1), strict=True
-            )
-            added = [np.tensordot(c, x, 1) for c, x in pairs]
+            pairs = zip(known.coefficients[rule, lead], wide, strict=True)
+            added = [(c @ x.astype(float)).reshape(base.shape[1:]) for c, x in pairs]
             expected.append(base + np.stack(added))
         recent = stream.series.cube.read(4, 10)[0]
         margin = 0.1 * np.array([s.maximum - s.minimum for s in stream.series.statistics])
@@ -146,7 +154,8 @@ def some_members(shape=(2, 13, 17), members=5, features=3):
     observed = rng.normal(0, 1, shape).astype(np.float32)
     valid = rng.random(shape) < 0.7
     observed[~valid] = np.nan
-    return Members(1, stack, x, rng.normal(0, 1, shape).astype(np.float32)), observed, valid
+    base, level = (rng.normal(0, 1, shape).astype(np.float32) for _ in range(2))
+    return Members(1, stack, x, base, level, (0.6, 0.8), (1,)), observed, valid
 
 
 def knows_nothing(members=5, bands=2, typical=0.0):
@@ -172,10 +181,9 @@ def test_sums_by_hand_and_the_same_for_any_tile(monkeypatch, sampled):
             stack = members.stack[:, band, row, col].astype(float)
             if not (on_lattice and valid[band, row, col] and np.isfinite(stack).all()):
                 continue
-            e, x = (
-                stack - observed[band, row, col],
-                members.features[:, band, row, col].astype(float),
-            )
+            e = stack - observed[band, row, col]
+            x, z = members.features[:, band, row, col].astype(float), members.level[band, row, col]
+            x = np.append(x, x[1] * np.array([0.6, 0.8, z, z * z - 1, np.sign(x[1])]))
             errors, grams = errors + np.outer(e, e), grams + np.outer(x, x)
             products = products + x * (observed[band, row, col] - members.base[band, row, col])
             pixels += 1
@@ -207,7 +215,7 @@ def test_references_of_a_cycle_get_no_weight_before_it_is_over(make_project, wav
     series = make_series(cube, cube.bands)
     names = member_references(series)
     assert set(names) == set(reference_classes(16.0))
-    tally = Tally.empty(names, 1, 1, len(feature_names(names, moving=False)))
+    tally = Tally.empty(names, 1, 1, coefficient_count(names, moving=False))
     rng = np.random.default_rng(0)
     e = rng.standard_normal((len(tally.members), 50))
     tally.errors[0, 0], tally.seen[:] = e @ e.T, 6.0
@@ -314,14 +322,15 @@ def test_the_mixture_does_not_read_ahead(make_project, wave):
     changed = wave.copy()
     changed[12:] = 9.0
     made = []
+    usual = None
     for name, values in (("one", wave), ("two", changed)):
         project = make_project(values, name=name)
         cube = open_cube(project.cube_path)
-        series = make_series(
-            cube, cube.bands, normaliser=dict(open_cube(project.cube_path).meta["normaliser"])
-        )
+        series = make_series(cube, cube.bands)
         known = some_knowledge(series, 2)
         stream, _ = stream_of(project, known)
+        usual = usual or stream._mixer._usual
+        stream._mixer._usual = usual  # training steps, which the change is among
         stream.series.__dict__["limits"] = (np.full((1, 1, 1), -9.0), np.full((1, 1, 1), 9.0))
         stream.advance_to(11)
         made.append(stream.forecasts([19000.0, 19016.0])[MIXTURE])

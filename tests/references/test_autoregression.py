@@ -41,6 +41,10 @@ def test_the_names_say_what_stands_where():
         "lag 0 smoothed 1 px",
         "lag 0 smoothed 3 px",
         "lag 1 smoothed 3 px",
+        "lag 0 slope along x",
+        "lag 0 slope along y",
+        "lag 1 slope along x",
+        "lag 1 slope along y",
         "sine",
         "cosine",
         "constant",
@@ -55,7 +59,12 @@ def test_the_names_say_what_stands_where():
     )
     assert len(set(moving)) == len(moving)
     assert HALO_PX == 9
-    assert len(rule_names()) == len(set(rule_names())) == 4
+    assert rule_names()[::4] == (
+        "autoregression 0.003",
+        "varying autoregression 0.003",
+        "autoregression 0.003 fading 0.05",
+    )
+    assert len(set(rule_names())) == 11
 
 
 def test_features_by_hand():
@@ -79,6 +88,8 @@ def test_features_by_hand():
         smoothed(filled[3], 1.0) - base,
         smoothed(filled[3], 3.0) - base,
         smoothed(filled[2], 3.0) - base,
+        *slopes(smoothed(filled[3], 1.0)),
+        *slopes(smoothed(filled[2], 1.0)),
         np.full_like(base, np.sin(2 * np.pi * 30 / YEAR)),
         np.full_like(base, np.cos(2 * np.pi * 30 / YEAR)),
         np.ones_like(base),
@@ -87,12 +98,40 @@ def test_features_by_hand():
     np.testing.assert_allclose(found, np.stack(expected), rtol=0, atol=1e-6)
 
 
+def slopes(field):
+    """Along x and y, pixel by pixel."""
+    along_x, along_y = np.zeros_like(field), np.zeros_like(field)
+    for _, row, col in np.ndindex(field.shape):
+        if 0 < col < field.shape[2] - 1:
+            along_x[:, row, col] = field[:, row, col + 1] - field[:, row, col - 1]
+        if 0 < row < field.shape[1] - 1:
+            along_y[:, row, col] = field[:, row + 1, col] - field[:, row - 1, col]
+    return along_x, along_y
+
+
+def test_a_slope_beside_an_unknown_pixel_is_no_feature():
+    frames = random_frames(2)
+    frames[:, :, 2, 3] = np.nan
+    features = features_of(frames, [0.0, 16.0])
+    forecasts = dict.fromkeys(NAMES, np.nan_to_num(frames[1]))
+    found = features.at(1, 32.0, forecasts, forecasts["mean"], None)
+    along_x, along_y = found[7], found[8]
+    assert np.isfinite(found).all()
+    assert (along_x[:, 2, [2, 4]] == 0).all()
+    assert (along_y[:, [1, 3], 3] == 0).all()
+    assert (along_x[:, 2, 1] != 0).all()
+
+
 def test_the_season_is_no_feature_until_a_cycle_is_over():
     features = features_of(random_frames(2), [0.0, YEAR - 1])
     forecasts = dict.fromkeys(NAMES, np.zeros((2, 5, 6), np.float32))
     found = features.at(1, YEAR, forecasts, forecasts["mean"], None)
     assert (found[-3:-1] == 0).all()
     assert (found[-1] == 1).all()
+    assert features.season(YEAR) == (0, 0)
+    frame = np.zeros((2, 5, 6), np.float32)
+    feed([], features.setting, frame, np.isfinite(frame), YEAR)
+    assert features.season(1.25 * YEAR) == pytest.approx((1, 0), abs=1e-6)
 
 
 def test_lags_beyond_the_first_step_are_the_first_step():

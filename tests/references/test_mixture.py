@@ -146,8 +146,8 @@ def test_recent_steps_count_more_and_pixels_do_not():
     assert members == 2 + len(RULES)
     expected = np.zeros((members, members))
     seen = squares = 0.0
-    grams = {0.0: np.zeros((2, 2)), 0.2: np.zeros((2, 2))}
-    counts = {0.0: 0.0, 0.2: 0.0}
+    grams = {memory: np.zeros((2, 2)) for memory in (0.0, 0.2, 0.05)}
+    counts = dict.fromkeys(grams, 0.0)
     for number, steps in enumerate((5, 6, 30, 100)):
         _, _, one = sums(number, members, features, 10 * (number + 1))
         tally.add(1, 0, steps, one)
@@ -170,9 +170,9 @@ def test_recent_steps_count_more_and_pixels_do_not():
 
 def test_a_step_without_pixels_says_nothing():
     tally = Tally.empty(("a",), 1, 1, 2)
-    tally.add(0, 0, 5, sums(0, 5, 2, 7)[2])
+    tally.add(0, 0, 5, sums(0, len(tally.members), 2, 7)[2])
     before = tally.copy()
-    tally.add(0, 0, 6, sums(0, 5, 2, 0)[2])
+    tally.add(0, 0, 6, sums(0, len(tally.members), 2, 0)[2])
     for name, array in before.arrays().items():
         np.testing.assert_array_equal(array, tally.arrays()[name])
 
@@ -180,16 +180,16 @@ def test_a_step_without_pixels_says_nothing():
 def test_a_copy_is_its_own():
     tally = Tally.empty(("a",), 1, 1, 2)
     copy = tally.copy()
-    tally.add(0, 0, 5, sums(0, 5, 2, 7)[2])
+    tally.add(0, 0, 5, sums(0, len(tally.members), 2, 7)[2])
     assert tally.errors.any()
     assert not any(array.any() for array in copy.arrays().values())
 
 
 def test_knowledge_holds_the_weights_of_each_lead_and_band_and_the_rules():
-    tally = Tally.empty(("a", "b"), 2, 2, 3)
+    tally = Tally.empty(("a", "b"), 2, 2, 5, plain=3)
     members = len(tally.members)
     for number in range(24):
-        tally.add(number % 2, number // 2 % 2, 5 + number, sums(number, members, 3, 30)[2])
+        tally.add(number % 2, number // 2 % 2, 5 + number, sums(number, members, 5, 30)[2])
     priors = [{"a": 1.0}, {"b": 1.0}]
     known = tally.knowledge(priors)
     assert known.members == ("a", "b", *rule_names())
@@ -199,21 +199,24 @@ def test_knowledge_holds_the_weights_of_each_lead_and_band_and_the_rules():
             seen, squares = tally.seen[:, lead, band]
             expected = solved_weights(tally.errors[lead, band], seen, squares, prior)
             np.testing.assert_array_equal(known.weights[lead, band], expected)
-            for number, (ridge, memory) in enumerate(RULES):
-                slot = 1 if memory else 0
-                expected = solved(
-                    tally.grams[slot, lead, band],
-                    tally.products[slot, lead, band],
+            for number, rule in enumerate(RULES):
+                slot = (0, 0.2, 0.05).index(rule.memory)
+                some = slice(5 if rule.varying else 3)  # the others look at the first three only
+                expected = np.zeros(5)
+                expected[some] = solved(
+                    tally.grams[slot, lead, band][some, some],
+                    tally.products[slot, lead, band][some],
                     tally.counts[slot, lead, band],
-                    ridge,
+                    rule.ridge,
                 )
                 np.testing.assert_array_equal(known.coefficients[number, lead, band], expected)
+                assert (expected != 0).sum() == (5 if rule.varying else 3)
 
 
 def test_members_may_be_left_out():
     tally = Tally.empty(("a", "b", "c"), 1, 1, 2)
     for number in range(5):
-        tally.add(0, 0, 5 + number, sums(number, 7, 2, 30)[2])
+        tally.add(0, 0, 5 + number, sums(number, len(tally.members), 2, 30)[2])
     known = tally.knowledge([{"a": 1.0}], without=["b"])
     assert known.weights[0, 0, 1] == 0
     assert known.weights[0, 0].sum() == pytest.approx(1)

@@ -74,7 +74,7 @@ def test_scores_fade_by_half_lives_and_count_steps_alike():
     expected, seen, squares = 0.0, 0.0, 0.0
     for steps, pixels in ((6, 10), (7, 500), (60, 30)):
         scores = rng.random((spread.CLASSES, spread.BINS))
-        e = rng.standard_normal((5, pixels)).astype(np.float32)
+        e = rng.standard_normal((len(tally.members), pixels)).astype(np.float32)
         tally.add(0, 0, steps, Sums.of(e, e[:2], e[0], scores))
         kept = 0.5 ** (1 / max(10, 0.5 * steps))
         expected = kept * expected + scores / pixels
@@ -87,7 +87,7 @@ def test_scores_fade_by_half_lives_and_count_steps_alike():
 
 def test_the_typical_error_is_that_of_the_mixture():
     tally = Tally.empty(("a", "b"), 1, 1, 2)
-    e = np.random.default_rng(6).standard_normal((6, 400)).astype(np.float32)
+    e = np.random.default_rng(6).standard_normal((len(tally.members), 400)).astype(np.float32)
     for step in range(5, 25):
         tally.add(0, 0, step, Sums.of(e, e[:2], e[0]))
     known = tally.knowledge([{"a": 1.0}])
