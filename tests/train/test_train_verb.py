@@ -231,7 +231,7 @@ def test_the_mixture_weighs_by_errors_and_says_them(make_project):
     spread = np.std(np.arange(19))  # of the training steps, the unit of the errors
     assert errors["persistence"] == pytest.approx([1 / spread, 2 / spread], rel=1e-4)
     assert errors["mixture"][0] < 0.05 * errors["persistence"][0]
-    assert weights["trend"][0] > 0.2
+    assert weights["trend"][0] > 0.15  # the rules have no error either
     assert weights["persistence"][0] == 0
     assert np.sum(list(weights.values()), axis=0) == pytest.approx([1, 1])
     assert f"{errors['mixture'][0]:.4f}" in result.describe()
@@ -255,11 +255,12 @@ def test_a_reference_may_be_chosen_by_hand(make_project, wave):
 
 
 def test_a_learnable_correction_is_learned(make_project):
-    # The tent map: no linear rule knows where it goes next, a network can.
+    # The tent map: no simple forecast knows where it goes next, a network can.
     values = np.random.default_rng(0).uniform(-1, 1, (40, 1, 12, 12))
     for step in range(1, 40):
         values[step] = 1 - 1.95 * np.abs(values[step - 1])
     settings = {"lookback": 3, "horizon": 1, "hidden": 12, "kernel": 1, "patch": 8, "lr": 0.02}
+    settings["reference"] = "mean"  # the mixture's rules know it almost
     result = train_model(make_project(values.astype(np.float32)), epochs=25, **settings)
     assert result.skill > 0.4
     assert max(result.blend) > 0.5
