@@ -105,6 +105,8 @@ class Features:
         self._mean = setting.state(OverallMean)
         self.count = len(feature_names(names, moving))
         self.places = varied(feature_names(names, moving))
+        self._smooth: dict[tuple[int, float], Array] = {}
+        self._smooth_of: Array | None = None
 
     def season(self, day: float) -> Season:
         """Of a time; nothing before the record spans a cycle."""
@@ -133,12 +135,12 @@ class Features:
         lags = [self._filled.lag(steps) for steps in range(LAGS)]
         fields = [forecasts[name] for name in self.names]
         fields += lags[1:]
-        fields += [smoothed(lags[lag], sigma) for lag, sigma in SMOOTHED]
+        fields += [self._smoothed(lag, sigma) for lag, sigma in SMOOTHED]
         if self.moving:
             assert motion is not None  # the caller asks for it where fields move
             origin = self.setting.origin
             for lag, field in enumerate(lags):
-                smooth = smoothed(field, MOVING_SMOOTH_PX)
+                smooth = self._smoothed(lag, MOVING_SMOOTH_PX)
                 both = np.concatenate([field, smooth]) if lag else smooth
                 moved = carried(both, motion, origin, 1, first=lead + lag)[0]
                 fields += list(moved.reshape(-1, *field.shape))
@@ -149,7 +151,7 @@ class Features:
             np.subtract(field, base_BHW, out=result[slot])
         slot = len(fields)
         for lag in SLOPES:
-            smooth = smoothed(lags[lag], SLOPE_SMOOTH_PX)
+            smooth = self._smoothed(lag, SLOPE_SMOOTH_PX)
             for axis in (-1, -2):
                 result[slot] = slope(smooth, axis)
                 slot += 1
@@ -158,6 +160,15 @@ class Features:
             result[slot] = value
             slot += 1
         return result
+
+    def _smoothed(self, lag: int, sigma_px: float) -> Array:
+        """A smoothed field, made once for all leads."""
+        newest = self._filled.lag(0)
+        if self._smooth_of is not newest:
+            self._smooth, self._smooth_of = {}, newest
+        if (lag, sigma_px) not in self._smooth:
+            self._smooth[lag, sigma_px] = smoothed(self._filled.lag(lag), sigma_px)
+        return self._smooth[lag, sigma_px]
 
 
 def feature_names(names: Sequence[str], moving: bool) -> tuple[str, ...]:

@@ -122,6 +122,20 @@ def test_a_slope_beside_an_unknown_pixel_is_no_feature():
     assert (along_x[:, 2, 1] != 0).all()
 
 
+def test_smoothed_fields_are_those_of_the_last_step():
+    frames = random_frames(3)
+    days = [0.0, 16.0, 32.0]
+    forecasts = dict.fromkeys(NAMES, frames[0])
+    asked = features_of(frames[:2], days[:2])
+    for lead in (1, 2):
+        asked.at(lead, 48.0, forecasts, frames[0], None)
+    feed([], asked.setting, frames[2], np.isfinite(frames[2]), days[2])
+    fresh = features_of(frames, days)
+    for lead in (1, 2):
+        found = [one.at(lead, 48.0, forecasts, frames[0], None) for one in (asked, fresh)]
+        np.testing.assert_array_equal(*found)
+
+
 def test_the_season_is_no_feature_until_a_cycle_is_over():
     features = features_of(random_frames(2), [0.0, YEAR - 1])
     forecasts = dict.fromkeys(NAMES, np.zeros((2, 5, 6), np.float32))
