@@ -8,8 +8,8 @@ its own, with no option but what the series' README demands. What is printed is 
 every command line, then tables for the forecasts and one for the series that can only be
 stacked. A yardstick beside the forecasts is the best of the simple methods in baselines.json of
 the data, known in hindsight. With --seeds N training is repeated from other seeds, and the
-spread of their scores is shown. The data are not part of this project; without them nothing is
-run.
+spread of their scores is shown. Rain is forecast further ahead as well, by a run of its own. The
+data are not part of this project; without them nothing is run.
 """
 
 from __future__ import annotations
@@ -47,12 +47,14 @@ class Series:
         options: of `geoforecast stack`.
         why: what its README says that makes them necessary.
         forecast: False to stack only.
+        far: steps ahead that a second run goes; 0 for none.
     """
 
     name: str
     options: tuple[str, ...] = ()
     why: str = ""
     forecast: bool = True
+    far: int = 0
 
 
 SERIES = (
@@ -75,7 +77,7 @@ SERIES = (
     ),
     Series("era5_t2m_uk"),
     Series("ostia_sst_monthly"),
-    Series("radar_fmi_1km"),
+    Series("radar_fmi_1km", far=6),
     Series("radolan_rw_hourly"),
     Series("radar_fmi_orig", forecast=False),
     Series("landsat8_ny_mixed", forecast=False),
@@ -83,7 +85,6 @@ SERIES = (
         "lulc_itanhanga",
         ("--kind", "categorical"),
         "categorical - must not be averaged or bilinearly resampled",
-        forecast=False,
     ),
 )
 
@@ -101,6 +102,7 @@ class Outcome:
         grid: steps, bands, rows x columns, valid share; by column of the tables.
         scores: (band, lead, method, metric) -> value.
         again: the same from further seeds.
+        far: the same of the run that goes farther ahead.
     """
 
     series: Series
@@ -112,6 +114,7 @@ class Outcome:
     cpu_s: float = 0.0
     scores: dict[Key, float] = field(default_factory=dict)
     again: list[dict[Key, float]] = field(default_factory=list)
+    far: dict[Key, float] = field(default_factory=dict)
 
 
 def run_series(series: Series, data: Path, work: Path, stack_only: bool, seeds: int = 1) -> Outcome:
@@ -128,14 +131,21 @@ def run_series(series: Series, data: Path, work: Path, stack_only: bool, seeds: 
     outcome.grid = describe_cube(project / "cube.zarr")
     if verbs:
         outcome.scores = read_scores(project / "validation" / "default" / "metrics.csv")
-        for seed in range(1, seeds):
-            run = f"seed{seed}"
-            further = ["train", "--run", run, "--seed", str(seed), "validate", "--run", run]
+        further = {f"seed{seed}": ["--seed", str(seed)] for seed in range(1, seeds)}
+        if series.far:
+            further["far"] = ["--horizon", str(series.far)]
+        for run, options in further.items():
+            arguments = ["-p", str(project), "train", "--run", run, *options]
             log = work / f"{series.name}.{run}.log"
-            outcome.code = run_logged(["-p", str(project), *further], log, series, "").code
+            arguments += ["validate", "--run", run]
+            outcome.code = run_logged(arguments, log, series, "").code
             if outcome.code:
                 break
-            outcome.again.append(read_scores(project / "validation" / run / "metrics.csv"))
+            scores = read_scores(project / "validation" / run / "metrics.csv")
+            if run == "far":
+                outcome.far = scores
+            else:
+                outcome.again.append(scores)
     return outcome
 
 
@@ -275,6 +285,44 @@ def lead_rows(outcomes: list[Outcome]) -> list[Cells]:
     return [row for row in rows if len(row) > 2]
 
 
+def event_rows(outcomes: list[Outcome]) -> list[Cells]:
+    """One row a lead of bands with events: RMSE and CSI of the forecast and of advection."""
+    rows = []
+    for outcome in outcomes:
+        scores = outcome.far or outcome.scores
+        named = [name for _, _, _, name in scores if name.startswith("csi_")]
+        for band, lead in dict.fromkeys((band, lead) for band, lead, *_ in scores if named):
+            row = {"series": outcome.series.name, "band": band, "lead": str(lead)}
+            for method in ("forecast", "mixture", "advection"):
+                for metric in ("rmse", *dict.fromkeys(named)):
+                    value = scores.get((band, lead, method, metric))
+                    row[f"{metric} {method}"] = "–" if value is None else f"{value:.3f}"
+            rows.append(row)
+    return rows
+
+
+def class_rows(outcomes: list[Outcome]) -> list[Cells]:
+    """One row a series and lead of classes: kappa and figure of merit, and the best reference's."""
+    rows = []
+    for outcome in outcomes:
+        kappas = {key[:3]: value for key, value in outcome.scores.items() if key[3] == "kappa"}
+        for band, lead in dict.fromkeys((band, lead) for band, lead, _ in kappas):
+            row = {"series": outcome.series.name, "band": band, "lead": str(lead)}
+            for metric in ("kappa", "figure_of_merit", "brier"):
+                at = {
+                    m: v
+                    for (b, n, m, name), v in outcome.scores.items()
+                    if name == metric and (b, n) == (band, lead)
+                }
+                ours = at.pop("forecast", math.nan)
+                at.pop("mixture", None)
+                best = (min if metric == "brier" else max)(at, key=lambda name: at[name])
+                row[metric] = f"{ours:.4f}"
+                row[f"best reference in {metric}"] = f"{best} {at[best]:.4f}"
+            rows.append(row | cost(outcome))
+    return rows
+
+
 def stack_rows(outcomes: list[Outcome]) -> list[Cells]:
     """One row a series that was only stacked."""
     return [
@@ -312,6 +360,10 @@ def report(outcomes: list[Outcome], yardsticks: dict[str, tuple[str, float]]) ->
         ]
         heading = "By lead; skill = 1 - RMSE / RMSE of the best reference in hindsight:"
         parts.append(f"{heading}\n\n{markdown_table(lead_rows(outcomes))}")
+    if rows := event_rows(outcomes):
+        parts.append(f"Events, at or above 0.1, 1 and 5 mm/h:\n\n{markdown_table(rows)}")
+    if rows := class_rows(outcomes):
+        parts.append(f"Classes:\n\n{markdown_table(rows)}")
     if rows := stack_rows(outcomes):
         parts.append(f"Stacked only:\n\n{markdown_table(rows)}")
     if failed := [outcome.series.name for outcome in outcomes if outcome.code]:

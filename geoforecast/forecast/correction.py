@@ -15,7 +15,7 @@ import torch
 
 from geoforecast.forecast.context import TileContext
 from geoforecast.forecast.device import run_model
-from geoforecast.forecast.kinds import moved_odds
+from geoforecast.forecast.kinds import moved_odds, pooled
 from geoforecast.forecast.series import Series
 from geoforecast.forecast.stream import TileStream
 from geoforecast.models import Correction
@@ -100,11 +100,28 @@ class Corrector:
             blend: weight of the output, one a trained lead.
         """
         weight = self.at_leads(blend, len(reference))
-        delta = output * (self.scale(len(reference)) * weight[:, None])[:, :, None, None]
+        scale = self.scale(len(reference))
         if self.series.target.is_probability:
-            return moved_odds(reference, delta, self.series.target.kind)
+            moved = moved_odds(reference, output * scale[:, :, None, None], self.series.target.kind)
+            return pooled(reference, moved, weight[:, None, None, None])
+        delta = output * (scale * weight[:, None])[:, :, None, None]
         moved = self.series.normaliser.shifted(reference, delta)
         return np.maximum(moved, self.series.floor)
+
+    def errors(self, reference: Array, output: Array, observed: Array) -> tuple[Array, Array]:
+        """What the reference missed, and what all of the model's output would have added.
+
+        Args:
+            reference, output, observed: (lead, band, y, x), band units.
+        Returns:
+            Both (lead, band, y, x), in units in which a weight of the output is linear.
+        """
+        scale = self.scale(len(reference))[:, :, None, None]
+        if self.series.target.is_probability:
+            moved = moved_odds(reference, output * scale, self.series.target.kind)
+            return observed - reference, moved - reference
+        apply = self.series.normaliser.apply
+        return (apply(observed) - apply(reference)) / scale, output
 
     def scale(self, leads: int) -> Array:
         """(lead, band) the reference's error, model units."""

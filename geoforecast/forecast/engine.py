@@ -357,14 +357,12 @@ class Engine:
                 days = [float(day) for day in self.series.days[init + 1 : init + 1 + self.horizon]]
                 made = stream.forecasts(days, [self.reference])[self.reference]
                 output = self.corrector.output(stream, context, made, days, tile)[inner]
-                scale = self.corrector.scale(len(days))[:, :, None, None]
-                expected = self.series.normaliser.apply(made[inner])
+                came = [stream.observed(init + 1 + lead) for lead in range(len(days))]
+                observed = np.stack([values[inner] for values, _ in came])
+                missed, added = self.corrector.errors(made[inner], output, observed)
                 for lead in range(max(0, end - init - 1), len(days)):
-                    observed, valid = stream.observed(init + 1 + lead)
-                    came = self.series.normaliser.apply(observed[inner])
-                    residual = (came - expected[lead]) / scale[lead]
-                    known = valid[inner] & np.isfinite(residual)
-                    r, c = (one[known].astype(np.float64) for one in (residual, output[lead]))
+                    known = came[lead][1][inner] & np.isfinite(missed[lead])
+                    r, c = (one[lead][known].astype(np.float64) for one in (missed, added))
                     yield init + 1 + lead, lead, float(r @ c), float(c @ c), int(known.sum())
 
 

@@ -288,6 +288,18 @@ def moved_odds(reference: Array, delta: Array, kind: str) -> Array:
     return np.where(still, reference, moved).astype(np.float32)
 
 
+def pooled(reference: Array, moved: Array, weight: Array | float) -> Array:
+    """A weighted mean of probabilities; with no weight the reference to the bit.
+
+    Of forecasts of one thing it is what least squares of the Brier score can weigh.
+
+    Args:
+        reference, moved: (lead, band, y, x).
+        weight: of ``moved``, 0 to 1; a number or of a shape that fits.
+    """
+    return (reference + np.asarray(weight, np.float32) * (moved - reference)).astype(np.float32)
+
+
 def decided(
     probabilities: Array, last: Array, shares: Sequence[float], rule: Sequence[float], kind: str
 ) -> NDArray[np.int16]:

@@ -9,15 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geoforecast.forecast.kinds import BINARY, PROBABILITIES, decided, moved_odds
-from geoforecast.forecast.trust import CAUTION_STEPS
+from geoforecast.forecast.kinds import BINARY, PROBABILITIES, decided, moved_odds, pooled
+from geoforecast.forecast.trust import first_evidence, weights_of
 from geoforecast.models import Correction
 from geoforecast.samples.features import Array
 from geoforecast.train import calibrate as values
 from geoforecast.train.calibrate import Calibration
 from geoforecast.train.windows import Windows
 
-BLENDS = np.linspace(0.0, 1.0, 11)
 THRESHOLDS = tuple(step / 20 for step in range(1, 20))
 STAYS = (1.0, 0.9, 0.8, 0.7, 0.6)
 MERIT = 0.25  # weight of the figure of merit beside kappa
@@ -39,19 +38,19 @@ class ClassCalibration(Calibration):
 
 @dataclass(frozen=True)
 class Window:
-    """One validation window's pixels, (lead, band, y, x) each."""
+    """One validation window's pixels, (lead, band, y, x) each; ``moved`` has all the correction."""
 
     truth: Array
     reference: Array
     last: Array
-    correction: Array
+    moved: Array
     known: NDArray[np.bool_]
 
 
 def calibrate(model: Correction, windows: Windows, seed: int, device: torch.device) -> Calibration:
     """Score a model on the validation windows and fit the weight of its correction.
 
-    Of values see calibrate.calibrate. Of probabilities the weight is the one of 0, 0.1 ... 1
+    Of values see calibrate.calibrate. Of probabilities the weight is that of a mean of both
     with the least Brier score, drawn towards 0 the fewer validation steps there are; and the
     rule that makes a map is fitted with it: the threshold of the best critical success index
     (binary), or the pair with the largest sum of Cohen's kappa and a quarter of the figure of
@@ -65,28 +64,26 @@ def calibrate(model: Correction, windows: Windows, seed: int, device: torch.devi
     """
     if windows.kind not in PROBABILITIES:
         return values.calibrate(model, windows, seed, device)
-    brier = np.zeros((len(BLENDS), windows.horizon))
-    count = np.zeros(windows.horizon)
+    sums = np.zeros((4, windows.horizon))  # missed^2, missed * added, added^2, n
     found = list(_windows(model, windows, seed, device))
     for window in found:
-        # A pixel has one class, but each of several bands that are 0 or 1.
-        bands = slice(None) if windows.kind == BINARY else slice(1)
-        count += window.known[:, bands].sum(axis=(1, 2, 3))
-        for number, blend in enumerate(BLENDS):
-            made = moved_odds(window.reference, np.float32(blend) * window.correction, windows.kind)
-            squares = np.where(window.known, np.square(made - window.truth), 0)
-            brier[number] += squares.sum(axis=(1, 2, 3), dtype=np.float64)
-    steps = len(windows.split.validation_steps)
-    best = brier.argmin(axis=0)  # the smallest weight of equals
-    blend_L = BLENDS[best] * steps / (steps + CAUTION_STEPS)
-    mean = brier / np.maximum(count, 1)
-    at_best = np.array([np.interp(w, BLENDS, mean[:, lead]) for lead, w in enumerate(blend_L)])
-    scored = mean[0] > 0
-    skill = float(np.mean(1 - at_best[scored] / mean[0][scored])) if scored.any() else 0.0
+        missed, added = window.truth - window.reference, window.moved - window.reference
+        r, c = (np.where(window.known, one, 0).astype(np.float64) for one in (missed, added))
+        terms = [r * r, r * c, c * c, window.known]
+        sums += np.stack([term.sum(axis=(1, 2, 3)) for term in terms])
+    rr, rc, cc, n = sums
+    evidence = first_evidence(rc, cc, n, len(windows.split.validation_steps))
+    blend = weights_of(evidence)
+    # A pixel has one class, but each of several bands that are 0 or 1.
+    parts = 1 if windows.kind == BINARY or not found else found[0].known.shape[1]
+    count = np.maximum(n / parts, 1)
+    before, after = rr / count, np.maximum(rr - 2 * blend * rc + blend**2 * cc, 0) / count
+    scored = rr > 0
+    skill = float(np.mean(1 - after[scored] / before[scored])) if scored.any() else 0.0
     decision = tuple(
-        _decision(found, lead, float(blend_L[lead]), windows) for lead in range(windows.horizon)
+        _decision(found, lead, float(blend[lead]), windows) for lead in range(windows.horizon)
     )
-    return ClassCalibration(blend_L, np.sqrt(mean[0]), np.sqrt(at_best), skill, decision=decision)
+    return ClassCalibration(blend, np.sqrt(before), np.sqrt(after), skill, evidence, decision)
 
 
 def _windows(
@@ -97,8 +94,9 @@ def _windows(
             x, target, known = windows.validation_sample(window)
             correction = model(x.to(device), windows.horizon)[0].cpu().numpy()
             truth, reference, last = target[0].unbind(1)
-            parts = truth.numpy(), reference.numpy(), last.numpy(), correction
-            yield Window(*parts, known[0].numpy())
+            base = reference.numpy()
+            moved = moved_odds(base, correction, windows.kind)
+            yield Window(truth.numpy(), base, last.numpy(), moved, known[0].numpy())
 
 
 def _decision(
@@ -113,9 +111,7 @@ def _decision(
     best, best_score = rules[0], -np.inf
     parts = []
     for window in found:
-        delta = np.float32(blend) * window.correction[lead : lead + 1]
-        made = moved_odds(window.reference[lead : lead + 1], delta, windows.kind)[0]
-        parts.append((made, window))
+        parts.append((pooled(window.reference[lead], window.moved[lead], blend), window))
     for rule in rules:
         score = _score(parts, lead, rule, windows)
         if score > best_score + 1e-9:

@@ -249,7 +249,9 @@ def test_a_linear_rule_is_found_and_its_errors_are_the_noise(make_project):
     result = train_model(project, model="none", lookback=3, horizon=1)
     spread = (10 + values[:38]).std()  # of the training steps, the unit of the errors
     errors = {name: spread * error[0] for name, error in result.reference_rmse.items()}
-    simple = min(error for name, error in errors.items() if not name.startswith(("auto", "vary", "mix")))
+    simple = min(
+        error for name, error in errors.items() if not name.startswith(("auto", "vary", "mix"))
+    )
     assert errors["autoregression 0.003"] < 1.04 * noise
     assert errors["mixture"] < 1.05 * noise
     assert simple > 1.3 * noise

@@ -15,6 +15,7 @@ from geoforecast.forecast.kinds import (
     decided,
     indicators,
     moved_odds,
+    pooled,
     resolve_target,
     shared_out,
 )
@@ -154,6 +155,19 @@ def test_log_odds_are_what_moves():
     np.testing.assert_allclose(
         moved_odds(p, delta, "categorical").ravel(), [0.4, 0.4, 0.2], atol=1e-4
     )
+
+
+def test_pooled_is_a_mean_that_stays_a_probability():
+    rng = np.random.default_rng(1)
+    p, q = (shared_out(rng.random((2, 3, 4, 5), dtype=np.float32), [1, 0, 0]) for _ in range(2))
+    p[0, :, 0, 0] = np.nan
+    np.testing.assert_array_equal(pooled(p, q, 0.0), p)
+    weight = np.array([0.25, 1.0], np.float32)[:, None, None, None]
+    made = pooled(p, q, weight)
+    np.testing.assert_allclose(made[0], 0.75 * p[0] + 0.25 * q[0], atol=1e-6)
+    np.testing.assert_allclose(made[1], q[1], atol=1e-6)
+    np.testing.assert_allclose(made[1].sum(axis=0), 1, atol=1e-6)
+    assert made.dtype == np.float32
 
 
 def test_the_rule_makes_the_map():

@@ -93,3 +93,34 @@ def test_a_correction_that_harms_loses_its_weight(make_project, wave, monkeypatc
         else:
             assert before[0] > now[0] >= last[0]
             assert last[0] < 0.02
+
+
+def test_the_weight_of_probabilities_learns_as_well(make_project, wave, monkeypatch):
+    wet = (wave > np.median(wave)).astype(np.float32)
+    wet[np.random.default_rng(0).random(wet.shape) < 0.2] = np.nan
+    project = make_project(wet)
+    train_model(project, **FAST, model="convlstm", kind="binary")
+    engine = open_engine(project, "default")
+    start = ((0.5,) * 2, (1.0,) * 2, (6.0,) * 2, (6.0,) * 2)
+    changes = {"blend": (0.3, 0.3), "evidence": start}
+    engine = dataclasses.replace(
+        engine, checkpoint=dataclasses.replace(engine.checkpoint, **changes)
+    )
+    whole, test = engine.cube.grid.whole, engine.split.test
+    for sign in (1.0, -1.0):
+        here = dataclasses.replace(engine)
+
+        def output(_, stream, _context, _reference, days, _tile, *, sign=sign):
+            first = stream.step + 1
+            came, _ = engine.series.observed(first, first + len(days), whole)
+            return sign * np.where(np.nan_to_num(came) > 0, 2, -2).astype(np.float32)
+
+        monkeypatch.setattr(type(here.corrector), "output", output)
+        before, now = here.blend_at(test - 1), here.blend_at(test)
+        last = here.blend_at(len(engine.cube.times) - 1)
+        assert before == pytest.approx([0.5 * 6 / 8] * 2)
+        if sign > 0:
+            assert before[0] < now[0] < last[0]
+        else:
+            assert before[0] > now[0] >= last[0]
+            assert last[0] < 0.02
