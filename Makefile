@@ -88,8 +88,8 @@ bench-stack: $(PEERS)/.ready  ## Run stack against its peers (DATES, EDGE, REPEA
 hostile: $(READY)  ## Stack every hostile file, and print what became of it
 	$(BIN)/python benchmarks/hostile.py --data $(DATA)
 
-real: $(READY)  ## Run the chain on the real series in DATA (default ../shared/data)
-	$(BIN)/python benchmarks/real_series.py --data $(DATA)
+real: $(READY)  ## Run the chain on the real series in DATA (SEEDS=3: from three seeds)
+	$(BIN)/python benchmarks/real_series.py --data $(DATA) $(if $(SEEDS),--seeds $(SEEDS))
 
 build: $(READY)  ## Build the sdist and the wheel, and try the wheel
 	rm -rf dist
