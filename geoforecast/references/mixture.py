@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from geoforecast.references import likeness, spread
-from geoforecast.references.autoregression import RULES, rule_names, solved
+from geoforecast.references.autoregression import RULES, Rule, rule_names, solved
 
 MIXTURE = "mixture"
 HALF_LIFE = 0.15  # of an error's weight, in shares of the record
@@ -24,6 +24,7 @@ LEAST_HALF_LIFE = 3.0  # steps
 WORST = 2.0  # times the least error: members beyond are left out
 # Strength of the prior at PRIOR_STEPS steps' worth of errors; it fades with their square.
 PRIOR, PRIOR_STEPS = 3.0, 8.0
+CAREFUL = Rule(0.3, 0.0)  # of RULES the one that is least easily misled
 
 Floats = NDArray[np.float64]
 
@@ -275,7 +276,8 @@ def prior_weights(references: Collection[str], *, moving: bool, spanned: bool) -
         spanned: the record spans a cycle.
     """
     if moving and "advection" in references:
-        return {"advection": 0.8, "persistence": 0.2}
+        # The rule is the advected field until it has seen enough to better it.
+        return {"advection": 0.4, "persistence": 0.1, str(CAREFUL): 0.5}
     for name in ("logistic", "transition"):
         if name in references:
             return {name: 1.0}
