@@ -7,6 +7,8 @@ import os
 # Before torch is imported: two test processes of two threads each would wait for one another
 # at every small operation, and no test may depend on the number of cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Hundreds of small runs are trained here; those that are about several members say so.
+os.environ["GEOFORECAST_TRAIN_MEMBERS"] = "1"
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

@@ -69,7 +69,7 @@ class TrainSettings:
     kernel: int = setting(3, "odd kernel size in pixels", minimum=1)
     peepholes: bool = setting(False, "let the gates of convlstm see the cell state")
     members: int = setting(
-        1, "models trained from different seeds, whose mean is the correction", minimum=1
+        3, "models trained from different seeds, whose mean is the correction", minimum=1
     )
     retrain: bool = setting(
         True,

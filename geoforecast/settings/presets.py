@@ -32,6 +32,7 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
             "batch_size": 4,
             "patch": 128,
             "lr": 1e-4,
+            "members": 1,
             "weight_decay": 0.0,
         },
     },

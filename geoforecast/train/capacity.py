@@ -5,8 +5,8 @@ shorter records what helps on the few validation steps has harmed on later ones.
 
 One layer of 16 channels; 8 channels where fewer than 20 training steps tell it little. As
 many epochs as BUDGET multiply-adds of its recurrent layers allow, 8 to 40: about a minute on
-one core, and as much again for the second training. So it follows from the raster's size,
-bands and steps, and from whatever size was given, and never from scores.
+one core for each member, and as much again for the second training. So it follows from the
+raster's size, bands and steps, and from whatever size was given, and never from scores.
 """
 
 from __future__ import annotations
