@@ -56,10 +56,13 @@ class TrainResult:
         lines = [f"Run '{self.run}'. Error on the validation block, {unit}:"]
         lines += [f"  {'':{wide}}{head}{'weight':>10}"]
         ranked = sorted(self.reference_rmse.items(), key=lambda one: mean_error(one[1]))
+        idle = [name for name, _ in ranked if "autoregression" in name and not self._share(name)]
+        ranked = [one for one in ranked if one[0] not in idle]
         rows = {name: self._cells(name, errors) for name, errors in ranked}
         kept, twins = without_twins(rows)
         lines += [f"  {name:{wide}}{''.join(rows[name])}" for name in kept]
         lines += [f"  {twins}"] if twins else []
+        lines += [f"  {len(idle)} autoregressions without weight are not shown."] if idle else []
         if any(self.blend):
             weights = ", ".join(f"{weight:.2f}" for weight in self.blend)
             lines.append(
@@ -76,9 +79,12 @@ class TrainResult:
 
     def _cells(self, name: str, errors: list[float]) -> list[str]:
         """A row of the table: errors by lead, then the weight."""
+        return ["         –" if v != v else f"{v:10.4f}" for v in errors] + [self._share(name)]
+
+    def _share(self, name: str) -> str:
+        """The weight at the first lead; nothing if there is none to speak of."""
         weight = self.weights.get(name, [0.0])[0]
-        share = f"{weight:10.2f}" if weight >= SMALLEST_WEIGHT else ""
-        return ["         –" if v != v else f"{v:10.4f}" for v in errors] + [share]
+        return f"{weight:10.2f}" if weight >= SMALLEST_WEIGHT else ""
 
 
 def mean_error(errors: list[float]) -> float:

@@ -1,6 +1,7 @@
 """Training: no test pixel decides anything, a killed run goes on to the same bits."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -235,6 +236,15 @@ def test_the_mixture_weighs_by_errors_and_says_them(make_project):
     assert weights["persistence"][0] == 0
     assert np.sum(list(weights.values()), axis=0) == pytest.approx([1, 1])
     assert f"{errors['mixture'][0]:.4f}" in result.describe()
+
+
+def test_rules_without_weight_are_counted_and_not_shown(make_project, wave):
+    result = train_model(make_project(wave), **FAST, model="none")
+    rules = [name for name in result.weights if "autoregression" in name]
+    weights = {**result.weights, **dict.fromkeys(rules, [0.0, 0.0]), rules[0]: [0.3, 0.0]}
+    lines = replace(result, weights=weights).describe().splitlines()
+    assert [line.split("  ")[1] for line in lines if "autoregression 0" in line] == [rules[0]]
+    assert "  10 autoregressions without weight are not shown." in lines
 
 
 def test_what_the_mixture_weighed_last_is_what_the_run_begins_with(make_project, wave):
