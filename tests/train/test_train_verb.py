@@ -241,7 +241,7 @@ def test_the_mixture_weighs_by_errors_and_says_them(make_project):
 def test_rules_without_weight_are_counted_and_not_shown(make_project, wave):
     result = train_model(make_project(wave), **FAST, model="none")
     rules = [name for name in result.weights if "autoregression" in name]
-    weights = {**result.weights, **dict.fromkeys(rules, [0.0, 0.0]), rules[0]: [0.3, 0.0]}
+    weights = {**result.weights, **{rule: [0.0, 0.0] for rule in rules}, rules[0]: [0.3, 0.0]}
     lines = replace(result, weights=weights).describe().splitlines()
     assert [line.split("  ")[1] for line in lines if "autoregression 0" in line] == [rules[0]]
     assert "  10 autoregressions without weight are not shown." in lines
