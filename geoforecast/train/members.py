@@ -46,14 +46,20 @@ class Trainer:
 
         The epoch and the weight are chosen on the validation block. Where a correction helped
         there, each member is trained anew for as many epochs on training and validation steps
-        together: the newest steps are those most like what is to come.
+        together: the newest steps are those most like what is to come. Members of which no epoch
+        helped are left out: their nothing would only halve what others say.
 
         Raises:
             InterruptedRunError: stopped early; what was done is saved.
         """
         outcomes = [self._member(number, stop) for number in range(self.settings.members)]
-        weights = [outcome.weights for outcome in outcomes]
         kept = tuple(outcome.epoch for outcome in outcomes)
+        useful = that_learned(kept)
+        if any(kept) and len(useful) < len(kept):
+            log.info(
+                "%d of %d members learned something; the mean is theirs", len(useful), len(kept)
+            )
+        weights = [outcomes[number].weights for number in useful]
         model = self._loaded(weights)
         result = calibrate(model, self.windows, self.settings.seed, self.device)
         if any(result.blend) and self.settings.retrain:
@@ -68,7 +74,7 @@ class Trainer:
         """Train members anew for some epochs each, without looking at validation.
 
         Args:
-            epochs: of each member; one of 0 epochs stays new, and corrects nothing.
+            epochs: of each member; those of 0 epochs are left out.
             stop: asked before every step.
         Returns:
             Their averaged weights, as one model's.
@@ -85,11 +91,12 @@ class Trainer:
     def _once_more(
         self, epochs: Sequence[int], inside: str, stop: Stop
     ) -> list[dict[str, torch.Tensor]]:
-        """Weights of each member after so many epochs; saved inside its folder."""
+        """Weights of the members that learned after so many epochs; saved inside their folders."""
         weights = []
-        for number, count in enumerate(epochs):
-            log.info("member %d of %d: %d epochs", number + 1, len(epochs), count)
-            weights.append(self._loop(number, self._place(number) / inside).run_for(count, stop))
+        for number in that_learned(epochs):
+            log.info("member %d of %d: %d epochs", number + 1, len(epochs), epochs[number])
+            loop = self._loop(number, self._place(number) / inside)
+            weights.append(loop.run_for(epochs[number], stop))
         return weights
 
     def _loop(self, number: int, folder: Path) -> Loop:
@@ -110,3 +117,12 @@ class Trainer:
             model.load_state_dict(state)
             models.append(model)
         return (Ensemble(models) if len(models) > 1 else models[0]).eval()
+
+
+def that_learned(epochs: Sequence[int]) -> list[int]:
+    """Numbers of the members that make up the mean: those that kept an epoch, or the first.
+
+    Args:
+        epochs: that were kept of each member, 0 if none helped.
+    """
+    return [number for number, kept in enumerate(epochs) if kept] or [0]

@@ -52,7 +52,7 @@ from geoforecast.train.inputs import choose_context, forecast_bands
 from geoforecast.train.loop import LAST, Outcome
 from geoforecast.train.losses import resolve_loss
 from geoforecast.train.material import gather
-from geoforecast.train.members import Trainer
+from geoforecast.train.members import Trainer, that_learned
 from geoforecast.train.refit import refit
 from geoforecast.train.result import TrainResult, mean_error
 from geoforecast.train.stop import Stop
@@ -165,8 +165,9 @@ def _train(plan: Plan, stop: Stop) -> tuple[Checkpoint, Outcome]:
     _say_outcome(outcome, base, settings.model)
     cube = series.cube
     known = known_at(series, tally, split.test - 1)
+    members = len(that_learned(outcome.kept))
     checkpoint = Checkpoint(
-        config=config if settings.model == NONE else replace(config, members=settings.members),
+        config=config if settings.model == NONE else replace(config, members=members),
         bands=series.cube_bands,
         lookback=plan.lookback,
         horizon=plan.horizon,

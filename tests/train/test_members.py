@@ -1,6 +1,7 @@
 """Members of several seeds, and the second training on the validation steps as well."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from geoforecast.forecast.engine import open_engine
 from geoforecast.models import ModelConfig, build_model
 from geoforecast.models.ensemble import Ensemble
 from geoforecast.raster.cube import open_cube
+from geoforecast.train import loop as loop_module
 from geoforecast.train import train_model
+from geoforecast.train.members import that_learned
 
 FAST = {"epochs": 3, "lookback": 3, "horizon": 2, "hidden": 4, "batch_size": 2, "patch": 16}
 
@@ -58,6 +61,42 @@ def test_members_are_trained_from_seeds_that_count_on(make_project, learnable):
         train_model(alone, **FAST, seed=seed, retrain=False)
         for name, array in loaded(alone)[0].items():
             np.testing.assert_array_equal(weights[f"members.{number}.{name}"], array)
+
+
+def test_the_mean_is_of_members_that_learned():
+    assert that_learned((3, 0, 5)) == [0, 2]
+    assert that_learned((0, 4)) == [1]
+    assert that_learned((0, 0, 0)) == [0]
+
+
+@pytest.mark.parametrize("retrain", [False, True])
+def test_a_member_that_learned_nothing_is_left_out(make_project, learnable, monkeypatch, retrain):
+    settings = {**FAST, "epochs": 8, "lr": 0.02, "retrain": retrain}
+    plain = loop_module.Loop.run
+
+    def run(self, stop):
+        outcome = plain(self, stop)
+        if self.settings.seed != 1:
+            return outcome
+        return replace(outcome, epoch=0, weights={k: 0 * v for k, v in outcome.weights.items()})
+
+    monkeypatch.setattr(loop_module.Loop, "run", run)
+    project = make_project(learnable, name="three")
+    result = train_model(project, **settings, members=3)
+    weights, meta = loaded(project)
+    assert meta["config"]["members"] == 2
+    assert len(meta["kept"]) == 3
+    assert [bool(epoch) for epoch in meta["kept"]] == [True, False, True]
+    assert any(result.blend)
+    for number, seed in enumerate((0, 2)):
+        alone = make_project(learnable, name=f"seed{seed}")
+        train_model(alone, **settings, seed=seed)
+        for name, array in loaded(alone)[0].items():
+            np.testing.assert_array_equal(weights[f"members.{number}.{name}"], array)
+    refitted = train_model(project, **settings, members=3, refit=True)
+    assert refitted.final_until
+    final = load_file(project.run_dir("default") / "final" / "model.safetensors")
+    assert set(final) == set(weights)
 
 
 def test_training_again_sees_the_validation_steps_and_nothing_later(make_project, learnable):
