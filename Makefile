@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := .venv-bench
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
-BENCHMARKS := $(filter-out benchmarks/real_series.py benchmarks/skill_pictures.py benchmarks/hostile%,$(wildcard benchmarks/*.py))
+BENCHMARKS := $(filter-out benchmarks/real_% benchmarks/skill_pictures.py benchmarks/hostile%,$(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
