@@ -327,7 +327,8 @@ def _wins(items: list[LeadSummary]) -> str:
     if len(items) <= LONGEST_LIST:
         return _list([f"{item.better_steps} of {item.steps}" for item in items])
     counts, steps = [item.better_steps for item in items], max(item.steps for item in items)
-    return f"{min(counts)} to {max(counts)} of {steps}"
+    low, high = min(counts), max(counts)
+    return f"{low} of {steps}" if low == high else f"{low} to {high} of {steps}"
 
 
 def _names(items: list[LeadSummary]) -> str:
