@@ -21,7 +21,7 @@ class Calibration:
         blend: (lead,) weight of the correction, 0 to 1.
         reference_rmse, forecast_rmse: (lead,) in units of the reference's training error.
         skill: mean over leads of 1 - forecast_rmse / reference_rmse; 0 for a new model.
-        evidence: (4, lead) what the weight follows from, see forecast.trust; None if it stays.
+        evidence: (4, lead) what the weight follows from, see forecast.trust; None without one.
     """
 
     blend: NDArray[np.float64]
