@@ -11,16 +11,21 @@ PYTEST_JOBS ?= 2
 DATES ?= 24
 EDGE ?= 2500
 REPEATS ?= 3
+# Of bench-predict: rows and columns of the raster; twice as many are forecast as well.
+PREDICT_EDGE ?= 4096
+# Of bench-train: batches that are timed.
+ROUNDS ?= 12
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := .venv-bench
+LEARNERS := .venv-bench-train
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 BENCHMARKS := $(filter-out benchmarks/real_% benchmarks/skill_pictures.py benchmarks/hostile%,$(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env demo test test-slow test-all lint fix bench bench-stack hostile real build clean
+.PHONY: bench-predict help env demo test test-slow test-all lint fix bench bench-stack bench-train hostile real build clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +89,18 @@ bench-stack: $(PEERS)/.ready  ## Run stack against its peers (DATES, EDGE, REPEA
 	$(BIN)/python benchmarks/stack/run.py --dates $(DATES) --edge $(EDGE) \
 	    --repeats $(REPEATS) --data $(DATA) --peer-python $(PEERS)/bin/python \
 	    $(if $(EVERY_WAY),--every-way)
+
+$(LEARNERS)/.ready: benchmarks/train/requirements.txt $(READY)
+	@test -x $(LEARNERS)/bin/python || $(BIN)/python -m venv $(LEARNERS)
+	@$(LEARNERS)/bin/python -m pip -qq --disable-pip-version-check install -r $<
+	@touch $@
+
+bench-train: $(LEARNERS)/.ready  ## Run the ConvLSTM layer against its peers (ROUNDS, BF16=1)
+	$(BIN)/python benchmarks/train/train_bench.py --rounds $(ROUNDS) $(if $(BF16),--bf16) \
+	    --peer-python $(LEARNERS)/bin/python
+
+bench-predict: $(READY)  ## Run predict against plain PyTorch, and its memory (PREDICT_EDGE, REPEATS)
+	$(BIN)/python benchmarks/predict/bench_predict.py --edge $(PREDICT_EDGE) --repeats $(REPEATS)
 
 hostile: $(READY)  ## Stack every hostile file, and print what became of it
 	$(BIN)/python benchmarks/hostile.py --data $(DATA)
