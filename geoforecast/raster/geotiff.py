@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import rasterio
-import rasterio.shutil
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp, MaskFlags
@@ -27,7 +25,6 @@ from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from geoforecast.errors import SceneError
-from geoforecast.project import replacing
 from geoforecast.raster.checks import check_name, check_size, check_stamp, check_transform
 from geoforecast.raster.grid import Grid, Tile
 from geoforecast.raster.layout import FETCH_AGAIN, Layout, printable, read_layout
@@ -298,87 +295,3 @@ def not_nodata(raw: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
     with np.errstate(over="ignore"):
         differs = raw != raw.dtype.type(nodata)
     return usable & differs
-
-
-class CogWriter:
-    """Writes a Cloud Optimised GeoTIFF tile by tile, and puts it in place when complete.
-
-    Pixels go to a plain tiled GeoTIFF first; closing turns it into a COG with overviews
-    through GDAL's own COG driver. Memory does not grow with the raster.
-
-    Args:
-        path: the file to create or replace.
-        grid: its place on earth.
-        bands: band names, written as descriptions.
-        nodata: value of pixels without data.
-        dtype: numpy dtype name.
-        units: unit of each band, or "".
-        tags: dataset tags.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        grid: Grid,
-        bands: Sequence[str],
-        *,
-        nodata: float = math.nan,
-        dtype: str = "float32",
-        units: Sequence[str] = (),
-        tags: Mapping[str, str] | None = None,
-    ) -> None:
-        self.path = path
-        self.dtype = dtype
-        self._draft = path.with_name(f".{path.stem}-draft-{os.getpid()}.tif")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        height, width = grid.shape
-        with rasterio.Env(**GDAL_OPTIONS):
-            self._dataset = rasterio.open(
-                self._draft,
-                "w",
-                driver="GTiff",
-                height=height,
-                width=width,
-                count=len(bands),
-                dtype=dtype,
-                crs=grid.crs if grid.wkt else None,
-                transform=grid.transform,
-                nodata=nodata,
-                tiled=True,
-                blockxsize=256,
-                blockysize=256,
-                interleave="band",
-                bigtiff="IF_SAFER",
-            )
-        for index, name in enumerate(bands, 1):
-            self._dataset.set_band_description(index, name)
-            if index <= len(units) and units[index - 1]:
-                self._dataset.set_band_unit(index, units[index - 1])
-        self._dataset.update_tags(**(tags or {}))
-
-    def write(self, values: NDArray[Any], tile: Tile) -> None:
-        """Write (band, y, x) pixels into a rectangle."""
-        window = Window(tile.col0, tile.row0, tile.shape[1], tile.shape[0])
-        self._dataset.write(values.astype(self.dtype, copy=False), window=window)
-
-    def __enter__(self) -> CogWriter:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._dataset.close()
-        try:
-            if kind is None:
-                predictor = "3" if self.dtype.startswith("float") else "2"
-                with replacing(self.path) as temporary, rasterio.Env(**GDAL_OPTIONS):
-                    rasterio.shutil.copy(
-                        self._draft,
-                        temporary,
-                        driver="COG",
-                        compress="ZSTD",
-                        level="1",
-                        predictor=predictor,
-                        overview_resampling="average" if predictor == "3" else "nearest",
-                        bigtiff="IF_SAFER",
-                    )
-        finally:
-            self._draft.unlink(missing_ok=True)

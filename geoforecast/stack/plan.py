@@ -17,7 +17,7 @@ from geoforecast.errors import DateError, InputError, SceneError, SettingsError
 from geoforecast.project import Project
 from geoforecast.raster.grid import Grid
 from geoforecast.samples.split import Split, make_split
-from geoforecast.settings import SplitSettings, StackSettings
+from geoforecast.settings import SplitSettings, StackSettings, Unsplit
 from geoforecast.stack.cadence import parse_cadence
 from geoforecast.stack.derived.bands import Derived, raw_number_doubts
 from geoforecast.stack.grids import MAX_PIXELS, out_of_reach, target_grid
@@ -151,7 +151,7 @@ def make_plan(
         )
     for doubt in raw_number_doubts(bands.derived, scenes):
         log.warning("%s", doubt)
-    collisions = _check_times(scenes, settings)
+    collisions = _check_times(scenes, settings, alone=isinstance(split, Unsplit))
     if grid is None:
         grid, grid_text = target_grid([f.header.grid for f in scenes if f.header], settings)
     else:
@@ -260,14 +260,18 @@ def _nothing_left(files: Sequence[SceneFile]) -> InputError:
     )
 
 
-def _check_times(scenes: Sequence[SceneFile], settings: StackSettings) -> int:
+def _check_times(scenes: Sequence[SceneFile], settings: StackSettings, *, alone: bool) -> int:
     """The number of times with several scenes of one band, which are merged.
 
+    Args:
+        scenes: that are used.
+        settings: say how several are merged.
+        alone: there may be a single time, because nothing is to be forecast.
     Raises:
         DateError: there is one time only, or most collide on one grid.
     """
     times = {file.time for file in scenes}
-    if len(times) == 1:
+    if len(times) == 1 and not alone:
         raise DateError(
             f"All {len(scenes)} scenes have one date, {scenes[0].time}.",
             where=f"such as {scenes[0].key}",

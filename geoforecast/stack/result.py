@@ -109,8 +109,11 @@ def result_of(
         *([plan.sensor_text] if plan.sensor_text else []),
         plan.mask_text,
         plan.grid_text,
-        f"Split: {plan.split.validation} steps train, {validation} validate, {test} test.",
     ]
+    if test:
+        messages.append(
+            f"Split: {plan.split.validation} steps train, {validation} validate, {test} test."
+        )
     if plan.collisions:
         messages.append(f"Merged: several scenes of one band at {_times(plan.collisions)}.")
     invented = int((~plan.observed).sum())

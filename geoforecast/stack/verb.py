@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from geoforecast.cluster.shares import call_off
 from geoforecast.errors import InputError, SceneError
 from geoforecast.project import Project, recorded
 from geoforecast.raster.cube import Cube, open_cube, update_meta
@@ -25,18 +26,20 @@ from geoforecast.stack.identity import (
     existing_cube,
 )
 from geoforecast.stack.inventory.scenes import content_hashes, write_scenes_csv
-from geoforecast.stack.pixels.cluster import call_off, fill_on_cluster
+from geoforecast.stack.pixels.cluster import fill_on_cluster
 from geoforecast.stack.pixels.fractions import MIN_VALID_MARK
-from geoforecast.stack.pixels.heap import keep_heap_small
 from geoforecast.stack.pixels.job import rule_for
 from geoforecast.stack.pixels.making import Making, begin, refuse_unfinished, shard_of
 from geoforecast.stack.plan import Plan, make_plan
 from geoforecast.stack.planning import Planning
 from geoforecast.stack.quality import write_quality
+from geoforecast.stack.reading.ranges import ranges
 from geoforecast.stack.result import StackResult, report, result_of
-from geoforecast.system import granted_cpus
+from geoforecast.system import granted_cpus, keep_heap_small
 
 log = logging.getLogger(__name__)
+
+ONE_TIME_SECONDS = 86_400.0  # the step of a cube of one time, which has none
 
 Progress = Callable[[int, int], None]
 
@@ -229,10 +232,12 @@ def _normaliser(
 
 def _meta(plan: Plan, settings: StackSettings, content: Mapping[str, Any]) -> dict[str, Any]:
     gaps = np.diff(plan.times).astype("timedelta64[s]").astype(np.float64)
+    usual = float(np.median(gaps)) if gaps.size else ONE_TIME_SECONDS
     return {
         "kind": plan.kind,
         "units": list(plan.units),
-        "cadence": {"step": settings.cadence or "none", "median_seconds": float(np.median(gaps))},
+        "ranges": ranges(plan),
+        "cadence": {"step": settings.cadence or "none", "median_seconds": usual},
         "normaliser": None,
         "split": plan.split.to_meta(plan.times),
         "fingerprint": digest_of(content),

@@ -13,8 +13,8 @@ import rasterio
 from affine import Affine
 
 from geoforecast.errors import SceneError
+from geoforecast.raster.cog import CogWriter
 from geoforecast.raster.geotiff import (
-    CogWriter,
     Header,
     glimpse,
     not_nodata,

@@ -251,6 +251,12 @@ def _table() -> tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]:
     return spyndex.indices, spyndex.constants, spyndex.bands
 
 
+def index_formula(name: str) -> str:
+    """The formula of the index of that very name, or "" if spyndex knows none."""
+    indices, _, _ = _table()
+    return str(indices[name].formula) if name in indices else ""
+
+
 def _index(wanted: str, roles: Mapping[str, str], bands: Sequence[str]) -> Derived:
     indices, constants, _ = _table()
     alike = [name for name in indices if name.casefold() == wanted.casefold()]

@@ -33,13 +33,13 @@ from geoforecast.stack.pixels.units import (
     Ledger,
     Unit,
     files_size,
-    share,
     unit_files,
     unit_keys,
     units_of,
 )
 from geoforecast.stack.plan import Plan
 from geoforecast.system import granted_cpus
+from geoforecast.values import share
 
 log = logging.getLogger(__name__)
 
@@ -192,7 +192,7 @@ def begin(project: Project, plan: Plan, settings: StackSettings) -> Making:
 
 def shard_of(making: Making, shard: tuple[int, int]) -> list[Unit]:
     """The units that one of several processes does."""
-    return share(making.units, *shard)
+    return list(share(making.units, *shard))
 
 
 def refuse_unfinished(making: Making, missing: Sequence[Unit]) -> None:

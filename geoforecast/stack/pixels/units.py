@@ -76,11 +76,6 @@ def units_of(writer: CubeWriter) -> list[Unit]:
     return result
 
 
-def share(units: list[Unit], index: int, count: int) -> list[Unit]:
-    """The ``index``-th of ``count`` shares, each of neighbouring units."""
-    return units[len(units) * index // count : len(units) * (index + 1) // count]
-
-
 def unit_keys(
     plan: Plan, settings: StackSettings, units: Iterable[Unit], hashes: Mapping[str, str]
 ) -> Iterator[str]:

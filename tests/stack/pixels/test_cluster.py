@@ -17,6 +17,8 @@ from distributed.client import FutureCancelledError
 from distributed.scheduler import KilledWorker
 
 from geoforecast import __version__
+from geoforecast.cluster import shares, workers
+from geoforecast.cluster.shares import MARK, _do_share, _opened, _packed, call_off
 from geoforecast.errors import (
     GeoforecastError,
     InputError,
@@ -29,15 +31,7 @@ from geoforecast.raster.cube import open_cube
 from geoforecast.settings import SplitSettings, StackSettings
 from geoforecast.stack import stack_scenes
 from geoforecast.stack.pixels import cluster as cluster_module
-from geoforecast.stack.pixels import workers
-from geoforecast.stack.pixels.cluster import (
-    MARK,
-    _do_share,
-    _opened,
-    _packed,
-    call_off,
-    fill_on_cluster,
-)
+from geoforecast.stack.pixels.cluster import Parcel, fill_on_cluster, samples_of
 from geoforecast.stack.pixels.making import Making, begin
 from geoforecast.stack.plan import make_plan
 
@@ -169,7 +163,7 @@ def test_workers_of_another_version_are_refused(tmp_path, folder, cluster, monke
 def test_a_worker_that_joined_later_with_another_version_is_refused(
     tmp_path, folder, cluster, monkeypatch
 ):
-    monkeypatch.setattr(cluster_module, "__version__", "99.1")
+    monkeypatch.setattr(shares, "__version__", "99.1")
     with pytest.raises(ProjectError, match=rf"has geoforecast {__version__}, not 99.1"):
         stack(Project(tmp_path / "p"), folder, cluster.scheduler_address)
 
@@ -204,10 +198,10 @@ def test_a_worker_that_does_not_see_the_files_is_refused(tmp_path, folder, monke
 
     monkeypatch.setattr(workers, "VISIBLE_SECONDS", 0)
     with pytest.raises(ProjectError) as caught:
-        workers.check_sight(Here(), mark, workers.samples_of(making.plan))
+        workers.check_sight(Here(), mark, samples_of(making.plan))
     expected = {
-        "project": f"worker tcp://a:1 does not see the project folder {tmp_path / 'p'}.",
-        "scenes": f"worker tcp://a:1 does not see the scene {folder}",
+        "project": f"worker tcp://a:1 does not see the folder {making.folder}.",
+        "scenes": f"worker tcp://a:1 does not see the file {folder}",
         "writing": f"worker tcp://a:1 cannot write into {making.folder} (RO)",
     }
     assert expected[hidden] in str(caught.value)
@@ -263,7 +257,11 @@ def test_what_workers_get_is_whole_and_knows_no_relative_path(tmp_path, folder, 
     making = making_of(Project(tmp_path.joinpath("p").relative_to(tmp_path)), "in")
     for file in making.plan.scenes():
         assert file.header.grid.crs  # cached objects must not stand in the way
-    got = pickle.loads(pickle.dumps(_opened(_packed(making))))  # on, from worker to worker
+    got = pickle.loads(
+        pickle.dumps(_opened(_packed(Parcel(making, {0: "k"}))))
+    )  # on, from worker to worker
+    assert got.keys == {0: "k"}
+    got = got.making
     assert got.units == making.units
     assert got.folder == tmp_path / "p" / ".stacking"
     assert got.writer.path == got.folder / "cube.zarr"
@@ -280,15 +278,15 @@ def test_a_share_stops_when_it_is_called_off(tmp_path, folder, monkeypatch):
 
     def calling_off(self, unit, *rest):
         note(self, unit, *rest)
-        assert cluster_module._is_at_work(str(making.folder))
+        assert shares._is_at_work(str(making.folder))
         if unit.number == 1:
             call_off(making.folder)
 
     monkeypatch.setattr(type(making.ledger), "note", calling_off)
-    keys = ["00" * 32] * 9
+    parcel = Parcel(making, dict.fromkeys(range(9), "00" * 32))
     with pytest.raises(InterruptedRunError, match="called off"):
-        _do_share(making, range(9), keys, str(mark), [], __version__)
-    assert not cluster_module._is_at_work(str(making.folder))
+        _do_share(parcel, range(9), str(mark), [], __version__)
+    assert not shares._is_at_work(str(making.folder))
     done = [unit.number for unit in making.units if making.ledger.key(unit)[0]]
     assert done[:2] == [0, 1]
     assert len(done) < 5
@@ -308,7 +306,7 @@ def test_an_interrupt_drops_the_work_and_a_rerun_goes_on(tmp_path, folder, clust
     assert not project.cube_path.exists()
     with Client(cluster, set_as_default=False) as client:
         folder_name = str(project.stacking_dir)
-        assert not any(client.run(cluster_module._is_at_work, folder_name).values())
+        assert not any(client.run(shares._is_at_work, folder_name).values())
     totals = []
     stack(project, folder, cluster.scheduler_address, progress=lambda _, n: totals.append(n))
     assert totals[0] <= 7  # two at least were there
@@ -319,8 +317,8 @@ def test_outcomes_of_shares_are_one_in_the_order_of_the_units(tmp_path, folder):
     making = making_of(Project(tmp_path / "p"), folder)
     first, second = SceneError("first"), SceneError("second")
     outcomes = [
-        (1, cluster_module.Outcome(np.arange(STEPS), {"a": first})),
-        (1, cluster_module.Outcome(np.arange(STEPS), {"a": second, "b": second})),
+        cluster_module.Outcome(np.arange(STEPS), {"a": first}),
+        cluster_module.Outcome(np.arange(STEPS), {"a": second, "b": second}),
     ]
     total = cluster_module._together(making, outcomes)
     assert total.valid.tolist() == list(range(0, 2 * STEPS, 2))
@@ -363,10 +361,10 @@ class Lost:
 def test_a_scheduler_that_is_gone_and_workers_that_die_are_told():
     worker = type("Worker", (), {"address": "tcp://a:1"})()
     with pytest.raises(GeoforecastError, match="more memory") as caught:
-        cluster_module._result(Lost(KilledWorker("units-0", worker, 3)))
+        shares._result(Lost(KilledWorker("units-0", worker, 3)))
     assert caught.value.where == ("the last: tcp://a:1",)
     with pytest.raises(InterruptedRunError, match="scheduler is gone"):
-        cluster_module._result(Lost(FutureCancelledError("units-0", "lost")))
+        shares._result(Lost(FutureCancelledError("units-0", "lost")))
 
 
 def test_no_units_need_no_cluster(tmp_path, folder):

@@ -9,7 +9,7 @@ import pytest
 
 LARGE = """
 import ctypes
-from geoforecast.stack.pixels.heap import keep_heap_small
+from geoforecast.system import keep_heap_small
 keep_heap_small(2)
 libc = ctypes.CDLL("libc.so.6")
 libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
@@ -32,7 +32,7 @@ def test_large_arrays_do_not_stay_in_the_heap():
 
 
 def test_other_systems_are_left_alone(monkeypatch):
-    from geoforecast.stack.pixels import heap
+    from geoforecast import system as heap
 
     def none(_: str) -> None:
         raise OSError("no such library")

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from geoforecast import __version__
 from geoforecast.errors import InputError, ProjectError
-from geoforecast.stack.plan import Plan
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -24,7 +23,6 @@ CONNECT_SECONDS = 10
 WORKER_SECONDS = 30
 # How long a network file system may take to show one machine what another wrote.
 VISIBLE_SECONDS = 5
-MOST_SAMPLES = 100
 
 
 @contextlib.contextmanager
@@ -149,7 +147,7 @@ def blind(wrong: Sequence[str]) -> ProjectError:
     return ProjectError(
         f"The Dask worker {wrong[0]}.",
         where=[f"{len(wrong) - 1} more, such as {wrong[1]}"] if len(wrong) > 1 else (),
-        remedy="Start the workers where the project and the scenes lie under the same paths, "
+        remedy="Start the workers where the project and its inputs lie under the same paths, "
         "on a file system that all machines share.",
     )
 
@@ -158,7 +156,7 @@ def trouble_of(mark: str, samples: Sequence[str]) -> str:
     """What a worker does not see or may not do, or ""; runs there."""
     place = Path(mark)
     if not place.is_file():
-        return f"does not see the project folder {place.parent.parent}"
+        return f"does not see the folder {place.parent}"
     probe = place.with_name(f".write-{uuid.uuid4().hex}")
     try:
         probe.touch()
@@ -167,14 +165,5 @@ def trouble_of(mark: str, samples: Sequence[str]) -> str:
         return f"cannot write into {place.parent} ({error.strerror})"
     for sample in samples:
         if not Path(sample).is_file():
-            return f"does not see the scene {sample}"
+            return f"does not see the file {sample}"
     return ""
-
-
-def samples_of(plan: Plan) -> list[str]:
-    """One file of each folder of scenes and masks, which every worker must see."""
-    scenes = plan.scenes()
-    paths = [file.path for file in scenes]
-    paths += [file.mask.header.path for file in scenes if file.mask]
-    folders = {path.parent: path for path in reversed(paths)}
-    return [str(path.absolute()) for path in folders.values()][:MOST_SAMPLES]
