@@ -18,6 +18,7 @@ from torch import nn
 
 from geoforecast.errors import SettingsError, did_you_mean
 
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 NOT_ARCHITECTURES = {"checkpoint", "ensemble", "recurrent"}
 
 
@@ -33,6 +34,8 @@ class ModelConfig:
         kernel: odd kernel size in pixels.
         peepholes: gates see the cell state.
         members: models whose mean is the correction.
+        precision: of the gates' convolutions, a key of PRECISIONS; states, cells and all else
+            are float32.
     """
 
     architecture: str
@@ -43,6 +46,12 @@ class ModelConfig:
     kernel: int
     peepholes: bool
     members: int = 1
+    precision: str = "fp32"
+
+    @property
+    def convolved(self) -> torch.dtype:
+        """What gates are convolved in."""
+        return PRECISIONS[self.precision]
 
 
 class Correction(nn.Module):
@@ -59,7 +68,7 @@ class Correction(nn.Module):
 
 def architecture_names() -> list[str]:
     """The architectures that can be built."""
-    names = [module.name for module in pkgutil.iter_modules(__path__)]
+    names = [module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg]
     return sorted(set(names) - NOT_ARCHITECTURES)
 
 

@@ -38,7 +38,9 @@ class CrimeGrid(Correction):
         self.config = config
         widths = [config.out_channels] + [config.hidden] * config.layers
         self.layers = nn.ModuleList(
-            ConvLSTMLayer(a, b, config.kernel, peepholes=config.peepholes)
+            ConvLSTMLayer(
+                a, b, config.kernel, peepholes=config.peepholes, convolved=config.convolved
+            )
             for a, b in pairwise(widths)
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(config.hidden) for _ in range(config.layers))
@@ -50,14 +52,14 @@ class CrimeGrid(Correction):
     def forward(self, x_BTCHW: torch.Tensor, leads: int) -> torch.Tensor:
         # The first channels of a step are its values, or the reference where it is to come.
         frames = x_BTCHW[:, : x_BTCHW.shape[1] - 1, : self.config.out_channels]
-        steps = [step.contiguous(memory_format=torch.channels_last) for step in frames.unbind(1)]
+        states = frames.permute(1, 0, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
         for index, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
-            steps = layer(steps)
+            states = layer(states)
             if index == len(self.layers) - 1:
-                steps = steps[-leads:]  # those that are read, and nothing else, are normalised
-            together = norm(torch.cat(steps))
-            steps = list(together.split(len(x_BTCHW)))
-        return torch.stack([self.head(state) for state in steps], dim=1)
+                states = states[-leads:]  # those that are read, and nothing else, are normalised
+            states = norm(states.flatten(0, 1)).unflatten(0, states.shape[:2])
+        corrections: torch.Tensor = self.head(states.flatten(0, 1))
+        return corrections.view(leads, -1, *corrections.shape[1:]).transpose(0, 1)
 
     def halo_px(self, steps: int) -> int:
         # The last step of the sequence is the one that is forecast, and is not seen.

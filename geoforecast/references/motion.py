@@ -7,6 +7,7 @@ The flow is scikit-image's iterative Lucas-Kanade on the whole raster, reduced t
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,7 @@ from geoforecast.raster.cube import Cube
 from geoforecast.raster.grid import Tile
 
 COARSE_PX = 360  # longest side that flow is estimated on
+PIECE_PX = 1024  # side of what is read at once
 RADIUS_PX = 15  # Lucas-Kanade window; 7 is noisier and 25 no better on real rain
 PRESMOOTH_PX = 1.0
 SMOOTH_PX = 4.0  # of the averaged flow, which otherwise tears cells apart
@@ -43,7 +45,7 @@ class Motion:
 
     flow: NDArray[np.float64]
     factor: int
-    _paths: dict[Any, list[Positions]] = field(default_factory=dict, repr=False, compare=False)
+    _of_thread: threading.local = field(default_factory=threading.local, repr=False, compare=False)
 
     @property
     def largest_px(self) -> float:
@@ -66,13 +68,14 @@ class Motion:
             shape: its rows and columns.
             steps: 1 or more. Shorter paths are kept for whoever asks next.
         """
-        if (origin, shape) not in self._paths:
-            self._paths.clear()  # one tile after the other: the last one's are enough
+        # One tile after the other in each thread: the last one's are enough.
+        last: dict[Any, list[Positions]] = getattr(self._of_thread, "paths", {})
+        if (origin, shape) not in last:
             sides = zip(origin, shape, strict=True)
             spans = [np.arange(start, start + size, dtype=np.float64) for start, size in sides]
             rows, cols = np.meshgrid(*spans, indexing="ij")
-            self._paths[origin, shape] = [(rows, cols)]
-        found = self._paths[origin, shape]
+            last = self._of_thread.paths = {(origin, shape): [(rows, cols)]}
+        found = last[origin, shape]
         while len(found) <= steps:
             rows, cols = found[-1]
             down, right = self.at(rows, cols)
@@ -128,6 +131,8 @@ def _sample(
 class MotionSource:
     """Motion fields of a cube by init step, each pair of steps matched once.
 
+    Several threads may ask, each for the steps of a tile of its own.
+
     Attributes:
         cube: the series.
         bands: numbers of the bands that are forecast.
@@ -143,7 +148,8 @@ class MotionSource:
     zero_based: Sequence[bool]
     _frames: dict[int, NDArray[np.float32]] = field(default_factory=dict)
     _flows: dict[int, NDArray[np.float32]] = field(default_factory=dict)
-    _latest: tuple[int, Motion] | None = None
+    _of_thread: threading.local = field(default_factory=threading.local, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
     def factor(self) -> int:
@@ -151,9 +157,11 @@ class MotionSource:
 
     def at(self, init_step: int) -> Motion:
         """The motion known at a step: a weighted mean of the last three flows."""
-        if self._latest is None or self._latest[0] != init_step:
-            self._latest = init_step, self._mean(init_step)
-        return self._latest[1]
+        latest: tuple[int, Motion] | None = getattr(self._of_thread, "latest", None)
+        if latest is None or latest[0] != init_step:
+            with self._lock:
+                latest = self._of_thread.latest = init_step, self._mean(init_step)
+        return latest[1]
 
     def _mean(self, init_step: int) -> Motion:
         pairs = [step for step in range(init_step, init_step - len(WEIGHTS), -1) if step >= 1]
@@ -184,13 +192,17 @@ class MotionSource:
         if step in self._frames:
             return self._frames[step]
         height, width = self.cube.grid.shape
-        rows_px = 64 * self.factor
-        strips = []
-        for row in range(0, height, rows_px):
-            tile = Tile(row, min(row + rows_px, height), 0, width)
-            values, valid = self.cube.read(step, step + 1, tile)
-            strips.append(self._coarse(values[0], valid[0]))
-        smooth = gaussian_filter(np.concatenate(strips), PRESMOOTH_PX)
+        # Whole coarse pixels, and squares of about the same size however large the raster is.
+        side = max(1, PIECE_PX // self.factor) * self.factor
+        coarse = np.empty([-(-size // self.factor) for size in (height, width)], np.float32)
+        for row in range(0, height, side):
+            for col in range(0, width, side):
+                tile = Tile(row, min(row + side, height), col, min(col + side, width))
+                values, valid = self.cube.read(step, step + 1, tile)
+                made = self._coarse(values[0], valid[0])
+                down, right = row // self.factor, col // self.factor
+                coarse[down : down + made.shape[0], right : right + made.shape[1]] = made
+        smooth = gaussian_filter(coarse, PRESMOOTH_PX)
         frame: NDArray[np.float32] = smooth.astype(np.float32)
         self._frames[step] = frame
         for old in [key for key in self._frames if key < step - 2]:

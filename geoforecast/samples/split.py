@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoforecast.errors import SeriesTooShortError, SettingsError
-from geoforecast.settings import SplitSettings
+from geoforecast.settings import SplitSettings, Unsplit
 
 MIN_TRAIN = 3
 MIN_VALIDATION = 2
@@ -50,9 +50,11 @@ class Split:
 
     def to_meta(self, times: NDArray[np.datetime64]) -> dict[str, str]:
         """The boundaries as ISO times, for storage."""
+        after = times[-1].astype("datetime64[s]") + np.timedelta64(1, "s")
+        starts = [*times.astype("datetime64[s]"), after]  # a block may be empty
         return {
-            "validation_start": str(times[self.validation].astype("datetime64[s]")),
-            "test_start": str(times[self.test].astype("datetime64[s]")),
+            "validation_start": str(starts[self.validation]),
+            "test_start": str(starts[self.test]),
         }
 
     @classmethod
@@ -71,10 +73,13 @@ def make_split(steps: int, settings: SplitSettings) -> Split:
     Args:
         steps: number of steps in the cube.
         settings: sizes as fractions (below 1) or counts; 0 means the default:
-            test max(3, ceil 20 %), validation max(2, ceil 20 %) of the rest.
+            test max(3, ceil 20 %), validation max(2, ceil 20 %) of the rest. Unsplit: all
+            steps are one block, however few.
     Raises:
         SeriesTooShortError: a block would be too small.
     """
+    if isinstance(settings, Unsplit):
+        return Split(steps, steps, steps)
     test = _size(settings.test, steps, MIN_TEST)
     validation = _size(settings.validation, steps - test, MIN_VALIDATION)
     train = steps - test - validation

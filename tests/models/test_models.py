@@ -118,6 +118,7 @@ def plain_gru(weights, inputs, hidden):
         yield h
 
 
+@pytest.mark.parametrize("learning", [True, False], ids=["learning", "forecasting"])
 @pytest.mark.parametrize(
     ("make", "plain"),
     [
@@ -127,17 +128,50 @@ def plain_gru(weights, inputs, hidden):
     ],
     ids=["convlstm", "peepholes", "convgru"],
 )
-def test_cells_are_their_formulas_pixel_by_pixel(make, plain):
+def test_cells_are_their_formulas_pixel_by_pixel(make, plain, learning):
     torch.manual_seed(3)
     layer = shaken(make()).double()
     weights = {name: weight.numpy() for name, weight in layer.state_dict().items()}
     inputs = torch.randn(4, 2, 5, 4, dtype=torch.float64)
     expected = list(plain(weights, list(inputs.numpy()), 3))
-    found = layer([x[None] for x in inputs])
+    with torch.set_grad_enabled(learning):
+        found = layer(inputs[:, None]).detach()
     for ours, theirs in zip(found, expected, strict=True):
-        np.testing.assert_allclose(ours[0].detach().numpy(), theirs, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(ours[0].numpy(), theirs, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_a_forecast_is_what_learning_saw(name):
+    built = shaken(model(name)).double().eval()
+    x = torch.randn(2, 6, 5, 9, 8, dtype=torch.float64)
+    learning = built(x, 3).detach()
+    with torch.inference_mode():
+        forecast = built(x, 3)
+    torch.testing.assert_close(forecast, learning, rtol=1e-12, atol=1e-12)
 
 
 def test_a_gru_has_no_cell_to_peep_at():
     with pytest.raises(SettingsError, match="--peepholes is given for convgru"):
         model("convgru", peepholes=True)
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_bfloat16_rounds_convolutions_and_nothing_else(name):
+    exact, rounded = shaken(model(name)).eval(), model(name, precision="bf16").eval()
+    rounded.load_state_dict(exact.state_dict())
+    x = torch.randn(2, 5, 5, 8, 9)
+    for learning in (True, False):
+        with torch.set_grad_enabled(learning):
+            one, other = exact(x, 2).detach(), rounded(x, 2).detach()
+        assert other.dtype == torch.float32
+        difference = (one - other).abs().max()
+        assert 0 < difference < 0.03 * one.abs().max()
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_what_bfloat16_learns_is_float32(name):
+    built = shaken(model(name, precision="bf16"))
+    built(torch.randn(1, 4, 5, 6, 6), 2).square().sum().backward()
+    for label, weight in built.named_parameters():
+        assert weight.dtype == weight.grad.dtype == torch.float32, label
+        assert weight.grad.abs().sum() > 0, label

@@ -1,5 +1,8 @@
 """Motion fields: a known shift is found, on the whole raster and on a coarse one."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, map_coordinates, shift
@@ -99,7 +102,7 @@ def test_paths_of_other_rectangles_are_not_mixed_up():
     motion = swirl()
     first = [part.copy() for part in motion.path((0, 0), (20, 24), 2)]
     part = motion.path((3, 5), (6, 7), 2)
-    assert len(motion._paths) == 1  # one rectangle's are kept, however many ask
+    assert len(motion._of_thread.paths) == 1  # one rectangle's are kept, however many ask
     np.testing.assert_array_equal(np.stack(part), np.stack(first)[:, 3:9, 5:12])
     np.testing.assert_array_equal(np.stack(motion.path((0, 0), (20, 24), 2)), np.stack(first))
 
@@ -130,3 +133,41 @@ def test_a_known_field_moves_by_a_known_flow():
         inside = (slice(number, None), slice(None, -2 * number))
         expected = np.roll(field[0], (number, -2 * number), (0, 1))
         np.testing.assert_array_equal(moved[0][inside], expected[inside])
+
+
+def many_steps(make_project):
+    times = np.datetime64("2020-01-01T00:00") + 5 * np.arange(9)
+    project = make_project(moving_blobs(steps=9, side=90), times=times)
+    cube = open_cube(project.cube_path)
+    return make_series(cube, cube.bands).motions
+
+
+def test_frames_are_the_same_read_in_pieces(make_project, monkeypatch):
+    monkeypatch.setattr(motion_module, "COARSE_PX", 24)  # a coarse pixel is 4 x 4
+    source = many_steps(make_project)
+    whole = source._frame(2)
+    source._frames.clear()
+    monkeypatch.setattr(motion_module, "PIECE_PX", 30)  # 28: pieces of whole coarse pixels
+    assert whole.shape == (23, 23)
+    np.testing.assert_allclose(source._frame(2), whole, rtol=1e-6)
+
+
+def test_threads_at_different_steps_do_not_mix_up_their_motions(make_project):
+    source = many_steps(make_project)
+    expected = {step: source.at(step).flow for step in (3, 7)}
+    meeting = threading.Barrier(2, timeout=20)
+
+    def ask(step):
+        for _ in range(20):
+            meeting.wait()
+            motion = source.at(step)
+            np.testing.assert_array_equal(motion.flow, expected[step])
+            meeting.wait()
+            assert source.at(step) is motion  # and so are the paths that it keeps
+            place = (step, step), (4, 5)
+            fresh = Motion(motion.flow, motion.factor)
+            np.testing.assert_array_equal(motion.path(*place, 2), fresh.path(*place, 2))
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(ask, step) for step in expected]:
+            done.result()

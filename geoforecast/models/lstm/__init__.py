@@ -1,0 +1,1 @@
+"""What the ConvLSTM layer computes on CPUs: its cell as kernels, and its sequence by hand."""
