@@ -1,4 +1,8 @@
-"""Training: cube -> run. The public function is :func:`train_model`."""
+"""Training: cube -> run.
+
+The public functions are :func:`train_model`, and :func:`estimate_training`, which only tells
+what it would take.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from geoforecast.project import Project
 from geoforecast.settings import TrainSettings
 
 if TYPE_CHECKING:
+    from geoforecast.train.estimate import Estimate
     from geoforecast.train.result import TrainResult
 
 
@@ -38,3 +43,21 @@ def train_model(
 
     chosen = settings or project.settings("train", **given)
     return run_training(project, chosen, interrupted=interrupted)
+
+
+def estimate_training(
+    project: Project, settings: TrainSettings | None = None, **given: Any
+) -> Estimate:
+    """Measure a step on a part of the raster, and tell what all of it would take.
+
+    Args:
+        project, settings, given: see train_model.
+    Returns:
+        Parameters, epochs, time and memory; nothing is written.
+    Raises:
+        CubeError, SeriesTooShortError: see train_model.
+        SettingsError: more memory is needed than there is, or several processes ask.
+    """
+    from geoforecast.train.estimate import measure_training
+
+    return measure_training(project, settings or project.settings("train", **given))

@@ -24,6 +24,7 @@ from geoforecast.references.mixture import MIXTURE, Tally
 from geoforecast.samples.context import Surroundings
 from geoforecast.samples.features import Array, Lookback, assemble
 from geoforecast.samples.split import Split
+from geoforecast.train.space import MEMORY, Space
 from geoforecast.train.stop import Stop
 
 log = logging.getLogger(__name__)
@@ -55,20 +56,16 @@ class Site:
     target_valid_TBHW: NDArray[np.bool_]
     surroundings: Surroundings
 
-    def sample(
-        self, init: int, lookback: int, step_days: float, crop: Tile, targets: range
-    ) -> tuple[Array, Array, NDArray[np.bool_]]:
-        """Inputs and targets of one init step on one crop, always for the whole horizon.
+    def inputs(self, init: int, lookback: int, step_days: float, crop: Tile) -> Array:
+        """What the model sees of one init step on one crop, always for the whole horizon.
 
         Args:
             init: the last input step.
             lookback: steps before and including it.
             step_days: the nominal step.
             crop: rows and columns of the site's arrays.
-            targets: steps that may be learned from or scored; others count as unknown.
         Returns:
-            x (step, channel, y, x); the residual the model must find (lead, band, y, x) in
-            model units; where that is known, same shape, bool.
+            x (step, channel, y, x).
         """
         past = slice(init - lookback + 1, init + 1)
         area = (slice(None), *crop.slices)
@@ -80,21 +77,36 @@ class Site:
             self.lookback.days[past],
         )
         reference = self.reference_ILBHW[(init, slice(None), *area)]
-        target, known = np.zeros_like(reference), np.zeros(reference.shape, dtype=bool)
-        days = []
-        for lead in range(len(reference)):
-            step = init + 1 + lead
+        days: list[float] = []
+        for step in range(init + 1, init + 1 + len(reference)):
             if step < len(self.lookback.days):
                 days.append(self.lookback.days[step])
             else:
                 days.append((days or [seen.days[-1]])[-1] + step_days)
+        around = self.surroundings.part(*crop.slices).window(init, lookback, len(reference))
+        context = around.channels(lookback + len(reference))
+        return assemble(seen, reference, days, step_days, context)
+
+    def targets(self, init: int, crop: Tile, targets: range) -> tuple[Array, NDArray[np.bool_]]:
+        """What the model must find of one init step on one crop, for the whole horizon.
+
+        Args:
+            init, crop: as of inputs.
+            targets: steps that may be learned from or scored; others count as unknown.
+        Returns:
+            The residual (lead, band, y, x) in model units, 0 where it is not known; where it is
+            known, same shape, bool.
+        """
+        area = (slice(None), *crop.slices)
+        reference = self.reference_ILBHW[(init, slice(None), *area)]
+        target, known = np.zeros_like(reference), np.zeros(reference.shape, dtype=bool)
+        for lead in range(len(reference)):
+            step = init + 1 + lead
             if step in targets:
                 known[lead] = self.target_valid_TBHW[(step, *area)] & np.isfinite(reference[lead])
                 error = self.target_TBHW[(step, *area)] - reference[lead]
                 np.copyto(target[lead], error, where=known[lead])
-        around = self.surroundings.part(*crop.slices).window(init, lookback, len(reference))
-        context = around.channels(lookback + len(reference))
-        return assemble(seen, reference, days, step_days, context), target, known
+        return target, known
 
 
 def choose_sites(series: Series, steps: int, leads: int, seed: int) -> list[Tile]:
@@ -107,13 +119,11 @@ def choose_sites(series: Series, steps: int, leads: int, seed: int) -> list[Tile
         seed: of the choice.
     """
     grid = series.cube.grid
-    bytes_px = steps * len(series.bands) * (4 + 1 + 4 + 4 + 4 + 1 + 4 * leads)
-    bytes_px += series.context.bytes_px(steps)
-    bytes_px += STREAM_BYTES_PX * len(series.bands)  # all sites are streamed side by side
+    bytes_px = site_bytes_px(series, steps, leads)
     if grid.shape[0] * grid.shape[1] * bytes_px <= BUDGET_BYTES:
         return [grid.whole]
     tiles = [_full_size(tile, grid.shape) for tile in grid.tiles(SITE_PX)]
-    wanted = max(1, int(BUDGET_BYTES // (SITE_PX * SITE_PX * bytes_px)))
+    wanted = most_sites(bytes_px)
     order = np.random.default_rng([seed, 1]).permutation(len(tiles))
     chosen = []
     probes = np.linspace(0, steps - 1, num=min(steps, 4)).astype(int)
@@ -125,6 +135,35 @@ def choose_sites(series: Series, steps: int, leads: int, seed: int) -> list[Tile
             break
     log.info("training on %d of %d tiles of %d px", len(chosen), len(tiles), SITE_PX)
     return chosen or [tiles[order[0]]]
+
+
+def sites_px(series: Series, steps: int, leads: int) -> int:
+    """Pixels of all sites that choose_sites() chooses, at most."""
+    height, width = series.cube.grid.shape
+    bytes_px = site_bytes_px(series, steps, leads)
+    if height * width * bytes_px <= BUDGET_BYTES:
+        return height * width
+    return min(height * width, most_sites(bytes_px) * SITE_PX**2)
+
+
+def most_sites(bytes_px: int) -> int:
+    """How many tiles of a raster the budget allows, where not all of it fits."""
+    return max(1, int(BUDGET_BYTES // (SITE_PX * SITE_PX * bytes_px)))
+
+
+def site_bytes_px(series: Series, steps: int, leads: int) -> int:
+    """What a pixel of a site takes in memory while it is decoded; see choose_sites."""
+    return (
+        sample_bytes_px(series, steps, leads)
+        + steps * len(series.bands)  # a mask on the way
+        + series.context.bytes_px(steps)
+        + STREAM_BYTES_PX * len(series.bands)  # all sites are streamed side by side
+    )
+
+
+def sample_bytes_px(series: Series, steps: int, leads: int) -> int:
+    """What of it may lie on a disk as well: values, forecasts and targets of each step."""
+    return steps * len(series.bands) * (1 + 4 * (4 + leads))
 
 
 def _full_size(tile: Tile, shape: tuple[int, int]) -> Tile:
@@ -185,6 +224,7 @@ def load_sites(
     split: Split,
     horizon: int,
     stop: Stop,
+    space: Space = MEMORY,
 ) -> tuple[list[Site], Tally, Scored]:
     """Stream sites side by side up to the test block, learning from errors as time goes on.
 
@@ -195,6 +235,10 @@ def load_sites(
         split: nothing of its test block is read.
         horizon: leads.
         stop: asked at every step.
+        space: where the sites are kept.
+    Raises:
+        InputError: there is no room for them.
+        InterruptedRunError: stopped early.
     Returns:
         The sites; all errors before the test block; the members' on the validation block.
     """
@@ -205,7 +249,7 @@ def load_sites(
         TileStream(series, tile, base, [MIXTURE], lookback=1, knowledge=learner.knowledge)
         for tile in tiles
     ]
-    arrays = [_Arrays(series, tile, end, horizon) for tile in tiles]
+    arrays = [_Arrays(series, tile, end, horizon, space) for tile in tiles]
     scored = Scored({}, np.zeros((horizon, len(series.bands))))
     for step in range(end):
         for stream, array in zip(streams, arrays, strict=True):
@@ -256,14 +300,15 @@ def _score(scored: Scored, learner: Learner, init: int, split: Split) -> None:
 class _Arrays:
     """A site while its steps come in."""
 
-    def __init__(self, series: Series, tile: Tile, steps: int, horizon: int) -> None:
+    def __init__(self, series: Series, tile: Tile, steps: int, horizon: int, space: Space) -> None:
         shape = (steps, len(series.bands), *tile.shape)
         self.tile = tile
-        self.references = np.full((steps, horizon, *shape[1:]), np.nan, dtype=np.float32)
+        self.references: Array = space.empty((steps, horizon, *shape[1:]), np.float32)
+        self.references.fill(np.nan)
         self.values, self.target, self.age, self.residual = (
-            np.empty(shape, dtype=np.float32) for _ in range(4)
+            space.empty(shape, np.float32) for _ in range(4)
         )
-        self.valid = np.empty(shape, dtype=bool)
+        self.valid = space.empty(shape, bool)
 
     def take(self, step: int, seen: Step, target: Array) -> None:
         self.values[step], self.valid[step] = seen.values_BHW, seen.valid_BHW

@@ -23,6 +23,7 @@ from geoforecast.train.cache import (
     load_sites,
     residual_scale,
 )
+from geoforecast.train.space import MEMORY, Space
 from geoforecast.train.stop import Stop
 from geoforecast.train.windows import Windows
 
@@ -63,7 +64,14 @@ class Material:
 
 
 def gather(
-    series: Series, split: Split, base: str, steps: tuple[int, int], seed: int, stop: Stop
+    series: Series,
+    split: Split,
+    base: str,
+    steps: tuple[int, int],
+    seed: int,
+    stop: Stop,
+    space: Space = MEMORY,
+    tiles: list[Tile] | None = None,
 ) -> Material:
     """Decode sites, fit the references, and note how far off they and the mixture were.
 
@@ -74,15 +82,18 @@ def gather(
         steps: lookback and horizon.
         seed: of the choice of sites.
         stop: asked at every step.
+        space: where the decoded sites are kept.
+        tiles: the sites; None chooses them.
     Raises:
+        InputError: there is no room for the sites.
         InterruptedRunError: stopped early.
     """
     lookback, horizon = steps
-    tiles = choose_sites(series, split.test, horizon, seed)
+    tiles = tiles or choose_sites(series, split.test, horizon, seed)
     names = member_references(series)
     numbers = fit_references(series, tiles, names, split.validation, stop)
     series = series.with_parameters(numbers)
-    sites, tally, scored = load_sites(series, tiles, base, split, horizon, stop)
+    sites, tally, scored = load_sites(series, tiles, base, split, horizon, stop, space)
     scale = residual_scale(sites, split.validation)
     if series.target.is_probability:
         scale = np.ones_like(scale)  # corrections are differences of log-odds

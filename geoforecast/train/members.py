@@ -15,6 +15,8 @@ from geoforecast.samples.split import Split
 from geoforecast.settings import TrainSettings
 from geoforecast.train.calibrate_classes import calibrate
 from geoforecast.train.loop import Loop, Outcome
+from geoforecast.train.profile import profile_steps
+from geoforecast.train.ranks import ALONE, Ranks
 from geoforecast.train.stop import Stop
 from geoforecast.train.windows import Windows
 
@@ -32,6 +34,7 @@ class Trainer:
         folder: the run's directory.
         identity: see Loop.
         device: where tensors live.
+        ranks: the processes that train together.
     """
 
     build: Callable[[], Correction]
@@ -40,6 +43,7 @@ class Trainer:
     folder: Path
     identity: str
     device: torch.device
+    ranks: Ranks = ALONE
 
     def run(self, stop: Stop) -> Outcome:
         """Train all members, weigh their mean, and train them again on more steps.
@@ -61,7 +65,9 @@ class Trainer:
             )
         weights = [outcomes[number].weights for number in useful]
         model = self._loaded(weights)
-        result = calibrate(model, self.windows, self.settings.seed, self.device)
+        result = self.ranks.from_first(
+            lambda: calibrate(model, self.windows, self.settings.seed, self.device)
+        )
         if any(result.blend) and self.settings.retrain:
             old = self.windows.split
             both = replace(self.windows, split=Split(old.test, old.test, old.steps))
@@ -86,7 +92,10 @@ class Trainer:
     def _member(self, number: int, stop: Stop) -> Outcome:
         if self.settings.members > 1:
             log.info("member %d of %d", number + 1, self.settings.members)
-        return self._loop(number, self._place(number)).run(stop)
+        loop = self._loop(number, self._place(number))
+        if self.settings.profile and not number:
+            profile_steps(loop, self.folder)
+        return loop.run(stop)
 
     def _once_more(
         self, epochs: Sequence[int], inside: str, stop: Stop
@@ -100,11 +109,13 @@ class Trainer:
         return weights
 
     def _loop(self, number: int, folder: Path) -> Loop:
-        folder.mkdir(parents=True, exist_ok=True)
+        if self.ranks.first:
+            folder.mkdir(parents=True, exist_ok=True)
         settings = replace(self.settings, seed=self.settings.seed + number)
         torch.manual_seed(settings.seed)
         model = self.build().to(self.device)
-        return Loop(model, self.windows, settings, folder, self.identity, self.device)
+        place = folder, self.identity, self.device
+        return Loop(model, self.windows, settings, *place, self.ranks)
 
     def _place(self, number: int) -> Path:
         return self.folder / f"member{number + 1}" if number else self.folder

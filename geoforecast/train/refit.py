@@ -24,13 +24,15 @@ from geoforecast.models.checkpoint import (
     Checkpoint,
     final_until,
     load_checkpoint,
-    save_checkpoint,
 )
 from geoforecast.raster.cube import Cube
 from geoforecast.samples.split import Split
 from geoforecast.settings import TrainSettings
+from geoforecast.train.last import write_checkpoint
 from geoforecast.train.material import Material, gather
 from geoforecast.train.members import Trainer
+from geoforecast.train.ranks import ALONE, Ranks
+from geoforecast.train.space import MEMORY, Space
 from geoforecast.train.stop import Stop
 
 log = logging.getLogger(__name__)
@@ -45,6 +47,8 @@ def refit(
     identity: str,
     device: torch.device,
     stop: Stop,
+    ranks: Ranks = ALONE,
+    space: Space = MEMORY,
 ) -> None:
     """Write the final checkpoint of a run that is complete; one that is there stays.
 
@@ -55,10 +59,12 @@ def refit(
         identity: see Loop.
         device: where tensors live.
         stop: asked at every step.
+        ranks: the processes that train together.
+        space: where decoded samples are kept.
     Raises:
         InterruptedRunError: stopped early; what was done is saved.
     """
-    if final_until(folder):
+    if ranks.from_first(lambda: final_until(folder)):
         return
     honest, model = load_checkpoint(folder)
     steps = len(cube.times)
@@ -68,12 +74,13 @@ def refit(
     series = series_of(cube, replace(honest, parameters={}))
     reach = honest.lookback, honest.horizon
     everything = Split(steps, steps, steps)
-    material = gather(series, everything, honest.reference, reach, honest.seed, stop)
+    material = gather(series, everything, honest.reference, reach, honest.seed, stop, space)
     weights, evidence = model.state_dict(), honest.evidence
     if any(honest.blend):
         if evidence:
-            evidence = _learned(cube, honest, model, device)
-        weights = _trained(honest, material, settings, folder / FINAL, identity, device, stop)
+            evidence = ranks.from_first(lambda: _learned(cube, honest, model, device))
+        place = folder / FINAL, identity, device
+        weights = _trained(honest, material, settings, place, stop, ranks)
     else:
         log.info("no correction helped, so none is trained again")
     final = replace(
@@ -85,7 +92,8 @@ def refit(
         residual_scale=material.residual_scale,
         errors=material.tally.arrays(),
     )
-    save_checkpoint(folder / FINAL, final, weights)
+    if ranks.first:
+        write_checkpoint(folder / FINAL, final, weights)
 
 
 def _learned(
@@ -101,13 +109,13 @@ def _trained(
     honest: Checkpoint,
     material: Material,
     settings: TrainSettings,
-    folder: Path,
-    identity: str,
-    device: torch.device,
+    place: tuple[Path, str, torch.device],
     stop: Stop,
+    ranks: Ranks,
 ) -> dict[str, torch.Tensor]:
     """Weights of all members, each trained for as many epochs as were kept of it."""
     config = replace(honest.config, members=1)
+    folder, identity, device = place
     trainer = Trainer(
         build=lambda: build_model(config),
         windows=material.windows,
@@ -115,6 +123,7 @@ def _trained(
         folder=folder,
         identity=identity,
         device=device,
+        ranks=ranks,
     )
     with without_denormals():
         return trainer.run_for(honest.kept, stop)

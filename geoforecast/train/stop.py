@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NoReturn
 
 from geoforecast.errors import InterruptedRunError
 
@@ -23,6 +24,11 @@ class Stop:
     deadline: float | None
     saved: str = "nothing is trained yet"
 
+    def due(self) -> bool:
+        """Whether it is time to stop."""
+        late = self.deadline is not None and time.monotonic() > self.deadline
+        return self.interrupted() or late
+
     def check(self, saved: str = "") -> None:
         """Go on, or leave.
 
@@ -31,8 +37,18 @@ class Stop:
         Raises:
             InterruptedRunError: it is time to stop.
         """
-        if self.interrupted() or (self.deadline is not None and time.monotonic() > self.deadline):
-            raise InterruptedRunError(
-                f"Stopped early; {saved or self.saved}.",
-                remedy="Run the same command again to go on.",
-            )
+        if self.due():
+            self.leave(saved)
+
+    def leave(self, saved: str = "") -> NoReturn:
+        """Stop now.
+
+        Args:
+            saved: see check.
+        Raises:
+            InterruptedRunError: always.
+        """
+        raise InterruptedRunError(
+            f"Stopped early; {saved or self.saved}.",
+            remedy="Run the same command again to go on.",
+        )

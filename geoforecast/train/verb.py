@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import math
-import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,70 +13,64 @@ from typing import Any
 import numpy as np
 import torch
 
-from geoforecast import __version__
-from geoforecast.errors import InputError, RunError, SeriesTooShortError
 from geoforecast.forecast.device import pick_device, without_denormals
-from geoforecast.forecast.kinds import (
-    CATEGORICAL,
-    CONTINUOUS,
-    Target,
-    resolve_target,
-    warn_unknown,
-)
+from geoforecast.forecast.kinds import CATEGORICAL
 from geoforecast.forecast.mixing import known_at, member_references
-from geoforecast.forecast.series import Series, conditions, make_series
+from geoforecast.forecast.series import Series, conditions
 from geoforecast.forecast.trust import as_rows
-from geoforecast.models import ModelConfig, build_model
+from geoforecast.models import build_model
 from geoforecast.models.checkpoint import (
     META,
     Checkpoint,
     final_until,
     load_checkpoint,
-    save_checkpoint,
 )
-from geoforecast.project import Project, recorded, write_json
-from geoforecast.raster.cube import Cube, open_cube
-from geoforecast.references import find_reference
-from geoforecast.references.mixture import MIXTURE
-from geoforecast.samples.features import channel_count
+from geoforecast.project import Project, recorded
+from geoforecast.raster.cube import open_cube
 from geoforecast.samples.normaliser import to_meta
-from geoforecast.samples.split import Split
 from geoforecast.settings import TrainSettings
+from geoforecast.system import keep_heap
 from geoforecast.train.calibrate import Calibration
 from geoforecast.train.calibrate_classes import ClassCalibration, calibrate
-from geoforecast.train.capacity import NONE, chosen_model, sized, without_need
-from geoforecast.train.inputs import choose_context, forecast_bands
-from geoforecast.train.loop import LAST, Outcome
-from geoforecast.train.losses import resolve_loss
+from geoforecast.train.capacity import NONE
+from geoforecast.train.last import write_checkpoint
+from geoforecast.train.loop import Outcome
 from geoforecast.train.material import gather
 from geoforecast.train.members import Trainer, that_learned
+from geoforecast.train.place import prepare_folder
+from geoforecast.train.plan import Plan, find_task, make_plan
+from geoforecast.train.ranks import Ranks, joined
 from geoforecast.train.refit import refit
 from geoforecast.train.result import TrainResult, mean_error
+from geoforecast.train.room import check_room, crowded, naming_room
+from geoforecast.train.shown import board_writer
+from geoforecast.train.space import Space, find_space
 from geoforecast.train.stop import Stop
 from geoforecast.train.windows import Windows
 from geoforecast.values import duration_seconds
 
 log = logging.getLogger(__name__)
 
-IDENTITY = "settings.json"
-DEFAULT_LOOKBACK = 6
-DEFAULT_HORIZON = 3
-# Settings that do not change the result, so that a run may go on with others.
-FREE_SETTINGS = {"time_limit", "device", "overwrite", "refit", "preset"}
-
 
 @dataclass(frozen=True)
-class Plan:
-    """One training, fully decided."""
+class Work:
+    """A plan, and who carries it out where.
 
-    series: Series
-    split: Split
-    settings: TrainSettings
-    lookback: int
-    horizon: int
+    Attributes:
+        plan: the training.
+        folder: of the run.
+        identity: of everything that decides the result.
+        device: where tensors live.
+        ranks: the processes that train together.
+        space: where decoded samples are kept.
+    """
+
+    plan: Plan
     folder: Path
     identity: str
     device: torch.device
+    ranks: Ranks
+    space: Space
 
 
 def run_training(
@@ -89,85 +80,70 @@ def run_training(
     limit_s = duration_seconds(settings.time_limit)
     stop = Stop(interrupted, time.monotonic() + limit_s if limit_s else None)
     device = pick_device(settings.device)
-    folder = project.run_dir(settings.run)
-    with project.lock(), recorded(project, "train", settings) as notes:
-        cube = open_cube(project.cube_path)
-        bands = forecast_bands(cube, settings)
-        split = Split.from_meta(cube.meta["split"], cube.times)
-        lookback, horizon = resolve_steps(settings, split)
-        target = _check_cube(cube, bands, settings, split)
-        identity = _prepare_folder(folder, settings, cube)
-        series = make_series(cube, bands, target=target)
-        settings = without_need(settings, [asdict(band) for band in series.statistics])
-        settings = chosen_model(settings, split.test)
-        seen = choose_context(cube, bands, settings, split, series.step_days)
-        series = replace(series, context=seen)
-        channels = channel_count(len(series.bands), series.context.channels)
-        reach = lookback + horizon
-        settings = sized(settings, cube.grid.shape, len(split.train_steps), reach, channels)
-        epochs = 0
-        if (folder / META).exists():
-            log.info("run '%s' is trained already", settings.run)
-        else:
-            plan = Plan(series, split, settings, lookback, horizon, folder, identity, device)
-            checkpoint, outcome = _train(plan, stop)
-            save_checkpoint(folder, checkpoint, outcome.weights)
-            notes.update(seed=settings.seed, epoch=outcome.epoch, reference=checkpoint.reference)
-            epochs = outcome.epochs
-        if settings.refit:  # only now that nothing can change what is scored
-            refit(folder, cube, settings, identity, device, stop)
-        return _result(settings.run, folder, epochs)
+    if settings.tensorboard:
+        board_writer()  # that it is missing shows before any long work
+    keep_heap()
+    with joined(device, stop) as ranks:
+        if not ranks.first:
+            ranks.wait()  # until the first one holds the run
+            return _run(project, settings, device, ranks, {})
+        with project.lock_run(settings.run), recorded(project, "train", settings) as notes:
+            ranks.wait()
+            return _run(project, settings, device, ranks, notes)
 
 
-def resolve_steps(settings: TrainSettings, split: Split) -> tuple[int, int]:
-    """Lookback and horizon; where they are 0, what suits the length of the series.
+def _run(
+    project: Project,
+    settings: TrainSettings,
+    device: torch.device,
+    ranks: Ranks,
+    notes: dict[str, Any],
+) -> TrainResult:
+    """The whole training, by one of its processes; the first one writes."""
+    folder, stop = project.run_dir(settings.run), ranks.stop
+    cube = open_cube(project.cube_path)
+    plan = make_plan(find_task(cube, settings), settings, device)
+    if settings.overwrite or settings.refit or not (folder / META).exists():
+        check_room(plan, device)
+    space = find_space(settings.cache, crowded(plan, device))
+    # Only what can begin replaces a run that is there.
+    identity = ranks.from_first(lambda: prepare_folder(folder, settings, cube))
+    settings = plan.settings
+    epochs = 0
+    if ranks.from_first((folder / META).exists):
+        log.info("run '%s' is trained already", settings.run)
+        if settings.profile:
+            log.warning("nothing to profile: train another --run, or --overwrite this one")
+    else:
+        work = Work(plan, folder, identity, device, ranks, space)
+        with naming_room(settings):
+            checkpoint, outcome = _train(work, stop)
+        if ranks.first:
+            write_checkpoint(folder, checkpoint, outcome.weights)
+        notes.update(seed=settings.seed, epoch=outcome.epoch, reference=checkpoint.reference)
+        epochs = outcome.epochs
+    if settings.refit:  # only now that nothing can change what is scored
+        with naming_room(settings):
+            refit(folder, cube, settings, identity, device, stop, ranks, space)
+    return ranks.from_first(lambda: _result(settings.run, folder, epochs))
 
-    Raises:
-        SeriesTooShortError: the training block cannot hold both.
-    """
-    train = len(split.train_steps)
-    lookback = settings.lookback or min(DEFAULT_LOOKBACK, max(1, train // 3))
-    horizon = settings.horizon or min(DEFAULT_HORIZON, max(1, train // 4))
-    if train < lookback + horizon:
-        raise SeriesTooShortError(
-            f"{train} training steps (of {split.steps}) are too few for --lookback {lookback} "
-            f"and --horizon {horizon}, which need {lookback + horizon}.",
-            remedy="Use a longer series, or a smaller --lookback or --horizon.",
-        )
-    return lookback, horizon
 
-
-def _train(plan: Plan, stop: Stop) -> tuple[Checkpoint, Outcome]:
-    settings, split, bare = plan.settings, plan.split, plan.series
-    config = ModelConfig(
-        architecture=settings.model,
-        in_channels=channel_count(len(bare.bands), bare.context.channels),
-        out_channels=len(bare.bands),
-        hidden=settings.hidden,
-        layers=settings.layers,
-        kernel=settings.kernel,
-        peepholes=settings.peepholes,
-    )
-    # Model and reference come first: a wrong setting shows before any long work.
-    build_model(config)
-    base = MIXTURE
-    if settings.reference != "auto":
-        base = settings.reference
-        if base != MIXTURE:
-            find_reference(base, bare.step_days, bare.target.kind)
+def _train(work: Work, stop: Stop) -> tuple[Checkpoint, Outcome]:
+    plan = work.plan
+    settings, split, base = plan.settings, plan.split, plan.reference
     steps = plan.lookback, plan.horizon
-    material = gather(bare, split, base, steps, settings.seed, stop)
+    material = gather(plan.series, split, base, steps, settings.seed, stop, work.space)
     series, tally = material.series, material.tally
     errors = material.scored.rmse(_error_units(series))
     log.info("validation error: %s", _error_text(errors, base))
-    outcome = _corrected(plan, config, material.windows, stop)
+    outcome = _corrected(work, material.windows, stop)
     result = outcome.calibration
     _say_outcome(outcome, base, settings.model)
     cube = series.cube
     known = known_at(series, tally, split.test - 1)
     members = len(that_learned(outcome.kept))
     checkpoint = Checkpoint(
-        config=config if settings.model == NONE else replace(config, members=members),
+        config=replace(plan.config, members=members),
         bands=series.cube_bands,
         lookback=plan.lookback,
         horizon=plan.horizon,
@@ -204,11 +180,15 @@ def _train(plan: Plan, stop: Stop) -> tuple[Checkpoint, Outcome]:
     return checkpoint, outcome
 
 
-def _corrected(plan: Plan, config: ModelConfig, windows: Windows, stop: Stop) -> Outcome:
+def _corrected(work: Work, windows: Windows, stop: Stop) -> Outcome:
     """The trained correction; one of nothing if no architecture is wanted."""
+    plan = work.plan
+    config = plan.config
     if plan.settings.model == NONE:
+        if plan.settings.profile:
+            log.warning("nothing to profile: no correction is trained")
         if plan.series.target.is_probability:  # its map needs a rule all the same
-            seed, device = plan.settings.seed, plan.device
+            seed, device = plan.settings.seed, work.device
             nothing = build_model(config)
             return Outcome({}, 0, calibrate(nothing, windows, seed, device), 0)
         zero = np.zeros(plan.horizon)
@@ -224,9 +204,10 @@ def _corrected(plan: Plan, config: ModelConfig, windows: Windows, stop: Stop) ->
         build=lambda: build_model(config),
         windows=windows,
         settings=plan.settings,
-        folder=plan.folder,
-        identity=plan.identity,
-        device=plan.device,
+        folder=work.folder,
+        identity=work.identity,
+        device=work.device,
+        ranks=work.ranks,
     )
     with without_denormals():
         return trainer.run(stop)
@@ -249,85 +230,6 @@ def _error_units(series: Series) -> list[float]:
     if series.target.is_probability:
         return [1.0] * len(series.bands)
     return [band.std if band.std > 0 else 1.0 for band in series.statistics]
-
-
-def _check_cube(cube: Cube, bands: Sequence[str], settings: TrainSettings, split: Split) -> Target:
-    """The target, if the cube has one and the loss suits it."""
-    target = resolve_target(cube, bands, settings.kind, split.train_steps)
-    resolve_loss(settings.loss, target.kind)
-    if target.kind != CONTINUOUS:
-        log.info("forecasting %s targets", target.kind)
-    if target.classes:
-        warn_unknown(cube, bands[0], target, split.validation_steps, "validation")
-        return target
-    never = [
-        band
-        for band, statistics in zip(cube.bands, cube.meta["normaliser"]["statistics"], strict=True)
-        if band in bands and not statistics["count"]
-    ]
-    if never:
-        raise InputError(
-            f"Never valid in the training steps: {', '.join(never)}.",
-            remedy="Leave it out with --bands, or check the mask (--mask).",
-        )
-    return target
-
-
-def _prepare_folder(folder: Path, settings: TrainSettings, cube: Cube) -> str:
-    """Create the run's folder, or check that the one there is of the same training."""
-    decisive = {k: v for k, v in asdict(settings).items() if k not in FREE_SETTINGS}
-    content = json.dumps(
-        {"settings": decisive, "cube": cube.meta["fingerprint"], "geoforecast": __version__},
-        sort_keys=True,
-    )
-    identity = hashlib.sha256(content.encode()).hexdigest()
-    path = folder / IDENTITY
-    old = _read_identity(path)
-    # A run that was never saved is new: its settings may have been what was wrong.
-    begun = (folder / META).exists() or (folder / LAST).exists()
-    if old is None and begun and not settings.overwrite:
-        raise RunError(
-            f"The run '{settings.run}' is there, but its {IDENTITY} cannot be read.",
-            where=str(path),
-            remedy="Give another name with --run, or --overwrite to replace it.",
-        )
-    if old is not None and begun and not settings.overwrite:
-        if old["identity"] == identity:
-            return identity
-        raise RunError(
-            f"The run '{settings.run}' was made with other settings or another cube.",
-            where=_differences(old, decisive, cube),
-            remedy="Give another name with --run, or --overwrite to replace it.",
-        )
-    if folder.exists():
-        shutil.rmtree(folder)
-    write_json(
-        path,
-        {"identity": identity, "settings": decisive, "cube": cube.meta["fingerprint"]},
-    )
-    return identity
-
-
-def _read_identity(path: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return content if isinstance(content, dict) and "identity" in content else None
-    except (OSError, ValueError):
-        return None
-
-
-def _differences(old: dict[str, Any], decisive: dict[str, object], cube: Cube) -> list[str]:
-    before = old["settings"]
-    lines = []
-    if isinstance(before, dict):
-        lines = [
-            f"{key}: was {before.get(key)}, is now {value}"
-            for key, value in decisive.items()
-            if before.get(key) != value
-        ]
-    if old["cube"] != cube.meta["fingerprint"]:
-        lines.append("the cube has changed")
-    return lines or ["it was made by another version of geoforecast"]
 
 
 def _result(run: str, folder: Path, epochs: int) -> TrainResult:

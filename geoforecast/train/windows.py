@@ -67,7 +67,7 @@ class Windows:
         return range(first, self.split.test - 1)
 
     def batch(
-        self, rng: np.random.Generator, size: int, patch: int
+        self, rng: np.random.Generator, size: int, patch: int, share: slice = slice(None)
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Random crops of random training windows, flipped at random.
 
@@ -75,6 +75,7 @@ class Windows:
             rng: the epoch's generator; its draws alone decide the batch.
             size: samples.
             patch: side of the crops in pixels, less on smaller sites.
+            share: the samples whose x is wanted; the draws are the same for any.
         Returns:
             x (sample, step, channel, y, x), target (sample, lead, band, y, x) in units of
             the reference's error, known (same shape, bool). Of probabilities, and for the
@@ -83,7 +84,9 @@ class Windows:
         areas = np.array([site.tile.shape[0] * site.tile.shape[1] for site in self.sites], float)
         height = min(patch, *(site.tile.shape[0] for site in self.sites))
         width = min(patch, *(site.tile.shape[1] for site in self.sites))
+        inputs: list[NDArray[Any]] = []
         samples: list[list[NDArray[Any]]] = []
+        wanted = range(size)[share]
         while len(samples) < size:
             for _ in range(TRIES):
                 site = self.sites[rng.choice(len(self.sites), p=areas / areas.sum())]
@@ -94,15 +97,18 @@ class Windows:
                 next_valid = site.target_valid_TBHW[(init + 1, slice(None), *crop.slices)]
                 if next_valid.mean() >= ENOUGH_VALID:
                     break
-            sample = self._sample(site, init, crop, self.split.train_steps)
+            target, known = self._targets(site, init, crop, self.split.train_steps)
             if self.loss == POISSON:
-                sample = (sample[0], self._levels(site, init, crop, sample[1]), sample[2])
+                target = self._levels(site, init, crop, target)
             flips = tuple(axis for axis in (-2, -1) if rng.random() < 0.5)
-            samples.append([np.flip(part, flips) for part in sample])
-        x, target, known = (
+            if len(samples) in wanted:
+                inputs.append(np.flip(self._inputs(site, init, crop), flips))
+            samples.append([np.flip(target, flips), np.flip(known, flips)])
+        x = torch.from_numpy(np.stack(inputs)) if inputs else torch.empty(0)
+        targets, all_known = (
             torch.from_numpy(np.stack(parts)) for parts in zip(*samples, strict=True)
         )
-        return x, target, known
+        return x, targets, all_known
 
     def watched(self) -> Windows:
         """The same with fewer validation pixels, for the score after each epoch."""
@@ -137,20 +143,23 @@ class Windows:
         self, window: tuple[Site, int, Tile]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """One validation window as a batch of one; see batch() for what it holds."""
-        x, target, known = self._sample(*window, self.split.validation_steps)
+        target, known = self._targets(*window, self.split.validation_steps)
         return (
-            torch.from_numpy(x)[None],
+            torch.from_numpy(self._inputs(*window))[None],
             torch.from_numpy(target)[None],
             torch.from_numpy(known)[None],
         )
 
-    def _sample(
-        self, site: Site, init: int, crop: Tile, targets: range
-    ) -> tuple[Array, Array, NDArray[np.bool_]]:
-        x, target, known = site.sample(init, self.lookback, self.step_days, crop, targets)
+    def _inputs(self, site: Site, init: int, crop: Tile) -> Array:
+        return site.inputs(init, self.lookback, self.step_days, crop)
+
+    def _targets(
+        self, site: Site, init: int, crop: Tile, steps: range
+    ) -> tuple[Array, NDArray[np.bool_]]:
+        target, known = site.targets(init, crop, steps)
         if self.kind in PROBABILITIES:
-            return x, with_odds(site, init, crop, target), known
-        return x, target / self.scale_LB[:, :, None, None], known
+            return with_odds(site, init, crop, target), known
+        return target / self.scale_LB[:, :, None, None], known
 
     def _levels(self, site: Site, init: int, crop: Tile, target: Array) -> Array:
         centre, scale = (np.asarray(one, np.float32)[:, None, None] for one in self.log_units)

@@ -118,3 +118,33 @@ def test_defaults_of_all_kinds():
     for name in ("mse", "cross-entropy", "poisson"):
         with pytest.raises(SettingsError, match="does not suit binary"):
             resolve_loss(name, "binary")
+
+
+@pytest.mark.parametrize(
+    ("name", "three"),
+    [
+        ("huber", False),
+        ("mse", False),
+        ("poisson", True),
+        ("bce", True),
+        ("focal", True),
+        ("cross-entropy", True),
+    ],
+)
+def test_a_batch_in_parts_has_the_loss_and_gradient_of_the_whole(name, three):
+    torch.manual_seed(2)
+    shape = (5, 2, 3, 4, 6)
+    target = torch.rand(5, 2, 3, *shape[2:]) if three else torch.randn(shape)
+    known = torch.rand(shape) > 0.4
+    known[3] = False  # a part of which nothing is known
+    known[:, :, :] = known[:, :, :1]  # as classes are
+    correction = torch.randn(shape, requires_grad=True)
+    loss = find_loss(name)
+    whole = loss(correction, target, known)
+    (gradient,) = torch.autograd.grad(whole, correction)
+    parts = [slice(0, 2), slice(2, 3), slice(3, 4), slice(4, 5)]
+    count = loss.count(target, known)
+    sums = [loss.total(correction[p], target[p], known[p]) / count for p in parts]
+    torch.testing.assert_close(sum(sums), whole)
+    assert sums[2] == 0
+    torch.testing.assert_close(torch.autograd.grad(sum(sums), correction)[0], gradient)
