@@ -10,18 +10,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from geoforecast.forecast.bias import NONE, Bias
 from geoforecast.forecast.context import ContextSource, TileContext, open_context
 from geoforecast.forecast.correction import Corrector
 from geoforecast.forecast.device import pick_device
 from geoforecast.forecast.evidence import Watch
+from geoforecast.forecast.finish import PLAIN, Finish, Finishing, bounds_of, smoothed
 from geoforecast.forecast.kinds import maps
 from geoforecast.forecast.opening import check_fit, series_of, steps_until, watch_of
+from geoforecast.forecast.outcome import FORECAST, Forecast, Hindcast, Made, compared
 from geoforecast.forecast.series import Series
 from geoforecast.forecast.stream import TileStream
 from geoforecast.forecast.trust import Sums, Trust, looked_at
@@ -39,51 +41,6 @@ from geoforecast.samples.features import Array
 from geoforecast.samples.normaliser import BandStatistics
 from geoforecast.samples.split import Split
 
-FORECAST = "forecast"  # the method name beside those of the references
-OURS = (FORECAST, MIXTURE)  # methods that are no simple forecast to be measured against
-
-
-@dataclass(frozen=True)
-class Hindcast:
-    """Forecasts of one past step from one earlier step, beside what was observed.
-
-    Attributes:
-        step: the cube step that is forecast.
-        lead: steps since init, 1 or more.
-        forecasts: (band, y, x) float32 in band units by method; NaN where there is none.
-        observed: (band, y, x) float32, band units.
-        valid: (band, y, x) bool, True = ``observed`` is usable.
-        lower, upper: (band, y, x) ends of the forecast's interval; None if there is none.
-        last: (band, y, x) the last valid values before the init time, 0 where there are none.
-    """
-
-    step: int
-    lead: int
-    forecasts: dict[str, Array]
-    observed: Array
-    valid: NDArray[np.bool_]
-    lower: Array | None = None
-    upper: Array | None = None
-    last: Array | None = None
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """Forecasts of one tile, (lead, band, y, x) float32 in band units.
-
-    Attributes:
-        values: NaN where no step was ever valid.
-        lower, upper: ends of the interval; None if none was asked for or the run has none.
-        uncertainty: what is known of its errors; None if the run knows nothing.
-        chosen: (lead, band, y, x) the map that probabilities make, see kinds.decided; or None.
-    """
-
-    values: Array
-    lower: Array | None = None
-    upper: Array | None = None
-    uncertainty: Uncertainty | None = None
-    chosen: NDArray[np.int16] | None = None
-
 
 @dataclass(frozen=True)
 class Engine:
@@ -97,6 +54,7 @@ class Engine:
         watch: what is known of the references' errors at each step.
         device: where tensors live.
         seen_until: the last step that went into the run, if it is its final checkpoint.
+        finishing: what becomes of forecasts once they are made.
     """
 
     series: Series
@@ -106,6 +64,7 @@ class Engine:
     watch: Watch
     device: torch.device
     seen_until: int = -1
+    finishing: Finishing = PLAIN
 
     @property
     def cube(self) -> Cube:
@@ -184,6 +143,27 @@ class Engine:
         return Trust(np.asarray(self.checkpoint.evidence), end, last, self._followed)
 
     @cached_property
+    def bias(self) -> Bias | None:
+        """What is known of the forecasts' bias at each step; None if it stays."""
+        if self.finishing.bias == NONE:
+            return None
+        assert self.seen_until < 0  # weights that have seen what they forecast show none
+        steps = range(self.split.validation, len(self.series.days))
+        tiles = looked_at(self.checkpoint.watched, len(self.band_names))
+        end = steps_until(self.cube, self.checkpoint)
+        look = partial(compared, partial(self.hindcasts, steps=steps, finished=False), tiles, steps)
+        return Bias(self.finishing.bias, end, look)
+
+    @cached_property
+    def bounds(self) -> tuple[Array, Array] | None:
+        """Least and greatest value that a forecast may have, (band, 1, 1) each."""
+        return bounds_of(self.series) if self.finishing.clip else None
+
+    def finish(self, step: int) -> Finish:
+        """What becomes of forecasts from a step, and of the ends of their intervals."""
+        return Finish(None if self.bias is None else self.bias.at(step), self.bounds)
+
+    @cached_property
     def corrector(self) -> Corrector:
         """The model, ready to run on tiles."""
         return Corrector(self.series, self.checkpoint, self.model, self.device)
@@ -237,32 +217,42 @@ class Engine:
         """
         assert init_step >= self.seen_until  # or the run has seen what it shall forecast
         names = [self.reference]
-        outer = self._outer(tile, [init_step], len(days), names)
+        outer = self.outer(tile, [init_step], len(days), names)
         stream = self._stream(outer, (), init_step)
         stream.advance_to(init_step)
         reference = stream.forecasts(days, names)[self.reference]
-        forecast = self._corrected(stream, self.context.tile(outer), reference, days, tile)
+        forecast = self._made(stream, self.context.tile(outer), reference, days, tile)
         inner = (..., *tile.within(outer))
         if self.has_probabilities:
             last, rules = stream.lookback[-1].values_BHW, self.checkpoint.decision
             made = maps(forecast, last, self.series.shares, rules, self.series.target.kind)
-            return Forecast(forecast[inner], chosen=made[inner])
+            return Forecast(forecast[inner], forecast[inner], chosen=made[inner])
+        forecast, finish = forecast[inner], self.finish(init_step)
         if not self.has_intervals:
-            return Forecast(forecast[inner])
-        uncertainty = self._uncertainty(stream).within(inner[1:])
-        forecast = forecast[inner]
+            return Forecast(finish(forecast), forecast)
+        uncertainty = self._uncertainty(stream, finish).within(inner[1:])
         if not level:
-            return Forecast(forecast, uncertainty=uncertainty)
+            return Forecast(finish(forecast), forecast, uncertainty=uncertainty)
         lower, upper = uncertainty.interval(forecast, level)
-        return Forecast(forecast, lower, upper, uncertainty)
+        return Forecast(finish(forecast), forecast, lower, upper, uncertainty)
 
-    def hindcasts(self, tile: Tile, steps: range, level: float = 0.0) -> Iterator[Hindcast]:
+    def hindcasts(
+        self,
+        tile: Tile,
+        steps: range,
+        level: float = 0.0,
+        *,
+        likely: int = 0,
+        finished: bool = True,
+    ) -> Iterator[Hindcast]:
         """Rolling-origin forecasts of some steps by every method, at every lead.
 
         Args:
             tile: the pixels wanted.
             steps: the steps to forecast, consecutive.
             level: of the interval; 0 for none.
+            likely: how many equally likely values, an even number; 0 for none.
+            finished: as forecasts are written; else before their bias is taken out.
         Yields:
             One Hindcast a step and lead that the lookback allows, by init time.
         """
@@ -272,7 +262,7 @@ class Engine:
         if not inits:
             return
         assert first >= self.seen_until  # or the run has seen what it shall forecast
-        outer = self._outer(tile, inits, self.horizon, names)
+        outer = self.outer(tile, inits, self.horizon, names)
         inner = tile.within(outer)
         stream = self._stream(outer, names, first)
         context = self.context.tile(outer)
@@ -282,26 +272,20 @@ class Engine:
             days = [float(day) for day in self.series.days[init + 1 : init + 1 + leads]]
             forecasts = stream.forecasts(days)
             reference = forecasts[self.reference]
-            forecasts[FORECAST] = self._corrected(stream, context, reference, days, tile)
-            lower = upper = None
-            if level and self.has_intervals:
-                lower, upper = self._uncertainty(stream).interval(forecasts[FORECAST], level)
+            finish = self.finish(init) if finished else Finish()
+            forecast = self._made(stream, context, reference, days, tile)
+            uncertainty = None
+            if (level or likely) and self.has_intervals:
+                uncertainty = self._uncertainty(stream, finish)
+            forecasts = {name: finish.clipped(values) for name, values in forecasts.items()}
+            forecasts[FORECAST] = finish(forecast)
             observed, valid = self.series.observed(init + 1, init + 1 + leads, tile)
-            for lead in range(1, leads + 1):
-                if init + lead < steps.start:
-                    continue
-                yield Hindcast(
-                    step=init + lead,
-                    lead=lead,
-                    forecasts={k: v[(lead - 1, slice(None), *inner)] for k, v in forecasts.items()},
-                    observed=observed[lead - 1],
-                    valid=valid[lead - 1],
-                    lower=None if lower is None else lower[(lead - 1, slice(None), *inner)],
-                    upper=None if upper is None else upper[(lead - 1, slice(None), *inner)],
-                    last=stream.lookback[-1].values_BHW[(slice(None), *inner)],
-                )
+            last = stream.lookback[-1].values_BHW
+            made = Made(init, inner, forecasts, forecast, uncertainty, observed, valid, last, level)
+            for lead in range(max(1, steps.start - init), leads + 1):
+                yield made.at(lead, likely)
 
-    def _uncertainty(self, stream: TileStream) -> Uncertainty:
+    def _uncertainty(self, stream: TileStream, finish: Finish) -> Uncertainty:
         """Of forecasts made at the stream's step."""
         assert stream.disagreement is not None  # the mixture has just been made
         return Uncertainty(
@@ -309,9 +293,10 @@ class Engine:
             self.checkpoint.narrowing,
             stream.disagreement,
             self.series.floor,
+            finish,
         )
 
-    def _outer(self, tile: Tile, inits: Sequence[int], leads: int, names: Sequence[str]) -> Tile:
+    def outer(self, tile: Tile, inits: Sequence[int], leads: int, names: Sequence[str]) -> Tile:
         """What must be read: the tile's blocks of the model lattice and their halo."""
         wanted = self.corrector.on_lattice(tile) if any(self.blend) else tile
         return wanted.expanded(self.halo_px(inits, leads, names), self.cube.grid.shape)
@@ -328,7 +313,7 @@ class Engine:
             knowledge=self.watch.knowledge,
         )
 
-    def _corrected(
+    def _made(
         self,
         stream: TileStream,
         context: TileContext,
@@ -336,11 +321,11 @@ class Engine:
         days: Sequence[float],
         tile: Tile,
     ) -> Array:
-        """The reference of the stream's tile, corrected wherever ``tile`` reaches."""
-        if not any(self.blend):
-            return reference
-        output = self.corrector.output(stream, context, reference, days, tile)
-        return self.corrector.applied(reference, output, self.blend_at(stream.step))
+        """The reference of the stream's tile, corrected wherever ``tile`` reaches, and smoothed."""
+        if any(self.blend):
+            output = self.corrector.output(stream, context, reference, days, tile)
+            reference = self.corrector.applied(reference, output, self.blend_at(stream.step))
+        return smoothed(reference, stream.lookback, self.series, self.finishing.smooth)
 
     def _followed(self) -> Iterator[Sums]:
         """How the correction did at each step that the run does not know yet."""
@@ -348,7 +333,7 @@ class Engine:
         first = max(self.checkpoint.lookback - 1, end - self.horizon)
         inits = range(first, len(self.series.days) - 1)
         for tile in looked_at(self.checkpoint.watched, len(self.band_names)) if inits else ():
-            outer = self._outer(tile, inits, self.horizon, [self.reference])
+            outer = self.outer(tile, inits, self.horizon, [self.reference])
             inner = (..., *tile.within(outer))
             stream = self._stream(outer, (), first)
             context = self.context.tile(outer)
@@ -366,7 +351,14 @@ class Engine:
                     yield init + 1 + lead, lead, float(r @ c), float(c @ c), int(known.sum())
 
 
-def open_engine(project: Project, run: str, device: str = "auto", *, final: bool = False) -> Engine:
+def open_engine(
+    project: Project,
+    run: str,
+    device: str = "auto",
+    *,
+    final: bool = False,
+    finishing: Finishing = PLAIN,
+) -> Engine:
     """Load a run and the cube, and check that they fit.
 
     Args:
@@ -374,15 +366,23 @@ def open_engine(project: Project, run: str, device: str = "auto", *, final: bool
         run: the run's name.
         device: auto, cpu, cuda or mps.
         final: take the checkpoint that was trained on every step, test block included. It
-            forecasts from its last step on, and nothing it does may be scored.
+            forecasts from its last step on, and nothing it does may be scored. Its bias is that
+            of the other one, which can be told.
+        finishing: what becomes of forecasts once they are made.
     Raises:
         CubeError: no usable cube.
         RunError: no usable run, or one for other bands or conditions.
+        SettingsError: probabilities cannot be finished like that.
     """
     cube = open_cube(project.cube_path)
     checkpoint, model = load_checkpoint(project.run_dir(run), final=final)
     check_fit(run, cube, checkpoint)
     engine = make_engine(cube, checkpoint, model, pick_device(device), final=final)
+    finishing.check(run, probabilities=engine.has_probabilities)
+    engine = replace(engine, finishing=finishing)
+    if final and finishing.bias != NONE:
+        # A cached property: this is its value.
+        vars(engine)["bias"] = open_engine(project, run, device, finishing=finishing).bias
     engine.context  # noqa: B018  a cube that lacks what the correction sees shows at once
     return engine
 

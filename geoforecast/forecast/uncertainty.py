@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geoforecast.forecast.finish import AS_MADE, Finish
 from geoforecast.forecast.sampling import chained, normal_field, probabilities
 from geoforecast.raster.grid import Tile
 from geoforecast.references import likeness, spread
@@ -31,12 +32,14 @@ class Uncertainty:
         narrowing: per trained lead, what the correction leaves of them.
         disagreement: (lead, band, y, x) of the mixture's members.
         floor: (band, 1, 1) smallest possible values.
+        finish: what becomes of forecasts in the end, and so of the ends and samples about them.
     """
 
     known: Knowledge
     narrowing: Sequence[float]
     disagreement: Array
     floor: Array
+    finish: Finish = AS_MADE
 
     def within(self, inner: tuple[Any, ...]) -> Uncertainty:
         """The same of a part of the tile, given as an index of the last two axes."""
@@ -46,7 +49,7 @@ class Uncertainty:
         """(lead, band, y, x) lower and upper end about a forecast.
 
         Args:
-            forecast: (lead, band, y, x) band units.
+            forecast: (lead, band, y, x) band units, before it is finished.
             level: share of observations between the ends.
         """
         lower, upper = np.empty_like(forecast), np.empty_like(forecast)
@@ -56,13 +59,39 @@ class Uncertainty:
             factors = spread.quantiles(scores, scored, level).astype(np.float32)
             lower[index, band] = forecast[index, band] + factors[classes, 0] * reach
             upper[index, band] = forecast[index, band] + factors[classes, 1] * reach
-        return np.maximum(lower, self.floor), np.maximum(upper, self.floor)
+        ends = np.maximum(lower, self.floor), np.maximum(upper, self.floor)
+        return self.finish(ends[0]), self.finish(ends[1])
+
+    def equally_likely(self, forecast: Array, index: int, size: int) -> Array:
+        """(size, band, y, x) values about a forecast, each as likely to be exceeded as the next.
+
+        The ends of intervals of several shares, ascending: what comes lies between any two
+        neighbours with the same probability.
+
+        Args:
+            forecast: (band, y, x) band units, before it is finished.
+            index: of its lead, from 0.
+            size: how many, an even number.
+        """
+        result = np.empty((size, *forecast.shape), dtype=np.float32)
+        for band in range(len(forecast)):
+            lead, reach, classes = self._reach(index, band)
+            scores, scored = self.known.scores[lead, band], float(self.known.scored[lead, band])
+            for number in range(size // 2):
+                level = 1 - (2 * number + 1) / size
+                factors = spread.quantiles(scores, scored, level).astype(np.float32)
+                for side, place in ((0, number), (1, size - 1 - number)):
+                    result[place, band] = forecast[band] + factors[classes, side] * reach
+        finish = self.finish.from_lead(index)
+        for number, values in enumerate(np.maximum(result, self.floor)):
+            result[number] = finish(values[None])[0]
+        return result
 
     def sample(self, forecast: Array, tile: Tile, key: Sequence[int]) -> Array:
         """(lead, band, y, x) one draw of what may come.
 
         Args:
-            forecast: (lead, band, y, x) band units.
+            forecast: (lead, band, y, x) band units, before it is finished.
             tile: where it lies in the raster.
             key: names the draw: seed, init time, number of the sample.
         """
@@ -84,7 +113,7 @@ class Uncertainty:
                     probabilities(field).ravel(),
                 ).reshape(field.shape)
                 result[index, band] = forecast[index, band] + factors.astype(np.float32) * reach
-        return np.maximum(result, self.floor)
+        return self.finish(np.maximum(result, self.floor))
 
     def _reach(self, index: int, band: int) -> tuple[int, Array, NDArray[np.int64]]:
         """The trained lead that stands for a lead; each pixel's unit of errors, and class."""

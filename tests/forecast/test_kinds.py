@@ -21,7 +21,7 @@ from geoforecast.forecast.kinds import (
 )
 from geoforecast.forecast.series import make_series
 from geoforecast.predict import predict_rasters
-from geoforecast.predict.verb import code_type
+from geoforecast.predict.layers import code_type
 from geoforecast.project import Project
 from geoforecast.raster.cube import CubeWriter, open_cube
 from geoforecast.raster.grid import Grid
@@ -330,8 +330,18 @@ def test_a_flood_is_a_probability_and_a_map(make_project):
     meta = json.loads((project.run_dir("default") / "model.json").read_text())
     assert meta["target"] == {"kind": "binary", "classes": []}
     assert len(meta["decision"]) == 2
-    scored = validate_run(project, ValidateSettings(tile=16))
+    scored = validate_run(project, ValidateSettings(tile=16, standard="flood"))
     value = {(r.method, r.lead, r.metric): r.value for r in scored.rows}
+    iou, ssim = scored.standard
+    assert iou.value == pytest.approx(np.mean([value["forecast", k, "csi"] for k in (1, 2)]))
+    assert iou.persistence < iou.value
+    assert (ssim.verdict, iou.skill_metric) == ("not applicable", "Brier score")
+    assert "Standard: flood" in scored.report_path.read_text()
+    told = json.loads(scored.item_path.read_text())["properties"]
+    assert told["geoforecast:kind"] == "binary"
+    csi = told["geoforecast:scores"]["b0"]["csi"]
+    assert csi == [value["forecast", k, "csi"] for k in (1, 2)]
+    assert "DQ_ThematicClassificationCorrectness" in scored.quality_path.read_text()
     assert value["forecast", 1, "brier"] < 0.8 * value["persistence", 1, "brier"]
     assert value["forecast", 1, "csi"] > value["persistence", 1, "csi"]
     written = predict_rasters(project)

@@ -8,7 +8,7 @@ from rio_cogeo.cogeo import cog_validate
 from geoforecast.errors import DateError, InterruptedRunError, SettingsError
 from geoforecast.forecast.engine import open_engine
 from geoforecast.predict import predict_rasters
-from geoforecast.predict.verb import time_name
+from geoforecast.predict.moments import time_name
 from geoforecast.raster.cube import open_cube
 from geoforecast.train import train_model
 
@@ -80,7 +80,9 @@ def test_the_interval_lies_beside_each_forecast(project):
 def test_no_interval_is_written_where_none_is_wanted(project):
     result = predict_rasters(project, interval=0)
     assert result.bounds == ()
-    assert {path.name.split("_")[0] for path in result.files[0].parent.iterdir()} == {"forecast"}
+    assert {path.name.split("_")[0] for path in result.files[0].parent.glob("*.tif")} == {
+        "forecast"
+    }
 
 
 def read(path):
@@ -194,7 +196,7 @@ def test_an_interrupted_prediction_leaves_the_old_one(project):
     with pytest.raises(InterruptedRunError):
         predict_rasters(project, tile=16, steps=2, interrupted=lambda: True)
     assert [path.read_bytes() for path in before.files] == content
-    assert sorted(path.name for path in before.files[0].parent.parent.iterdir()) == ["20210714"]
+    assert sorted(path.name for path in before.files[0].parent.parent.glob("[!.]*")) == ["20210714"]
 
 
 def test_predicting_twice_gives_the_same_bytes(project):
