@@ -12,15 +12,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from geoforecast.validate.verb import ValidateResult, skill_table, validate_run
+    from geoforecast.validate.result import ValidateResult, skill_table
+    from geoforecast.validate.verb import (
+        comparison_name,
+        validate_cubes,
+        validate_issued,
+        validate_run,
+    )
 
-__all__ = ["ValidateResult", "skill_table", "validate_run"]
+__all__ = [
+    "ValidateResult",
+    "comparison_name",
+    "skill_table",
+    "validate_cubes",
+    "validate_issued",
+    "validate_run",
+]
 
 
 def __getattr__(name: str) -> Any:
     # Imported on first use, so that `geoforecast --help` needs neither torch nor rasterio.
     if name in __all__:
-        from geoforecast.validate import verb
+        from geoforecast.validate import result, verb
 
-        return getattr(verb, name)
+        return getattr(verb if hasattr(verb, name) else result, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

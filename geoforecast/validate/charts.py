@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from geoforecast.figures.axes import COLOURS, nice_ticks, tick_digits
-from geoforecast.forecast.engine import FORECAST
+from geoforecast.forecast.outcome import FORECAST
 
 WIDTH, HEIGHT = 560, 290
 LEFT, RIGHT, TOP, BOTTOM = 56, 150, 14, 40  # margins; labels stand in the right one

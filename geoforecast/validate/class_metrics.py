@@ -6,7 +6,7 @@ table: no forecast can hit it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +18,8 @@ from geoforecast.validate.metrics import UndefinedMetricError, metric
 BOTH = (BINARY, CATEGORICAL)
 EVENT = "event"  # of continuous and count targets: a value at or above a threshold
 YES_OR_NO = (BINARY, EVENT)
+CHANCES = 1000  # equal parts of the probabilities from 0 to 1
+RELIABILITY_PARTS = 10
 
 
 class YesNo(Protocol):
@@ -37,12 +39,20 @@ class PooledClasses:
         table: (observed, forecast) pixels by class; the last row holds unknown classes.
         change: pixels whose last class is known, by what became of it: hit, hit by a wrong
             class, missed, changed in the forecast only.
+        chances: (2, CHANCES) pixels where it did not come and where it came, by the probability
+            that was forecast; of classes empty.
     """
 
     n: int
     brier: float
     table: NDArray[np.int64]
     change: NDArray[np.int64]
+    chances: NDArray[np.int64] = field(default_factory=lambda: np.zeros((2, CHANCES), np.int64))
+
+    @property
+    def of_yes_or_no(self) -> bool:
+        """Whether the Brier score is of one band, and not of a band for each class."""
+        return bool(self.chances.any())
 
     @property
     def square(self) -> NDArray[np.float64]:
@@ -61,6 +71,70 @@ class PooledClasses:
 def brier(pooled: PooledClasses) -> float:
     """Mean squared difference of probabilities from what came."""
     return pooled.brier / pooled.n
+
+
+@metric(
+    title="R² of probabilities",
+    better="higher",
+    kinds=BOTH,
+    formula="1 − Brier score / Σ ō(1 − ō), ō the observed share of the event, or of each class: "
+    "0 is as good as knowing these shares, below 0 is worse",
+    source="Murphy (1973), Journal of Applied Meteorology 12",
+)
+def probability_r2(pooled: PooledClasses) -> float:
+    """Coefficient of determination of probabilities about what came, which is 0 or 1."""
+    shares = pooled.table.sum(axis=1) / pooled.n
+    # Of yes or no the score is of one band, and yes and no spread alike.
+    spread = float((shares * (1 - shares)).sum()) / (2 if pooled.of_yes_or_no else 1)
+    if not spread > 0:
+        raise UndefinedMetricError("all observed pixels are alike, so there is no variance")
+    return 1 - pooled.brier / pooled.n / spread
+
+
+@metric(
+    title="ROC AUC",
+    better="higher",
+    kinds=(BINARY,),
+    formula="how probable it is that a pixel where it came had a higher probability than one where "
+    "it did not, equal ones counting half; 0.5 is chance. Probabilities to a thousandth",
+    source="Mason & Graham (2002), Quarterly Journal of the Royal Meteorological Society 128",
+)
+def roc_auc(pooled: PooledClasses) -> float:
+    """Area under the curve of detection against false alarms, over all thresholds."""
+    no, yes = pooled.chances.astype(np.float64)
+    if not (no.any() and yes.any()):
+        raise UndefinedMetricError("it came everywhere or nowhere")
+    below = np.cumsum(no) - no
+    return float(yes @ (below + no / 2) / (yes.sum() * no.sum()))
+
+
+@metric(
+    title="reliability",
+    better="lower",
+    kinds=(BINARY,),
+    formula=f"Σ nₖ(pₖ − oₖ)² / n over {RELIABILITY_PARTS} parts of the probabilities, pₖ their "
+    "mean there and oₖ how often it came: the part of the Brier score that is wrong probabilities",
+    source="Murphy (1973), Journal of Applied Meteorology 12",
+)
+def brier_reliability(pooled: PooledClasses) -> float:
+    """How far probabilities are from how often it came."""
+    counts, said, came = _parts(pooled)
+    return float((counts * (said - came) ** 2).sum() / counts.sum())
+
+
+@metric(
+    title="resolution",
+    better="higher",
+    kinds=(BINARY,),
+    formula="Σ nₖ(oₖ − o)² / n, o how often it came over all: how much the forecast tells cases "
+    "apart",
+    source="Murphy (1973), Journal of Applied Meteorology 12",
+)
+def brier_resolution(pooled: PooledClasses) -> float:
+    """How much what came differs between probabilities."""
+    counts, _, came = _parts(pooled)
+    overall = (counts * came).sum() / counts.sum()
+    return float((counts * (came - overall) ** 2).sum() / counts.sum())
 
 
 @metric(
@@ -193,7 +267,7 @@ def far(pooled: YesNo) -> float:
 @metric(
     title="F1",
     better="higher",
-    kinds=(BINARY,),
+    kinds=YES_OR_NO,
     formula="2 h / (2 h + m + f)",
     source="Van Rijsbergen (1979), Information retrieval, ch. 7",
 )
@@ -205,6 +279,64 @@ def f1(pooled: YesNo) -> float:
         hits + _missed(pooled) + _false(pooled),
         "no event was observed and none was forecast",
     )
+
+
+@metric(
+    title="HSS",
+    better="higher",
+    kinds=YES_OR_NO,
+    formula="2 (h c − m f) / ((h + m)(m + c) + (h + f)(f + c)), c the correct noes: hits and noes "
+    "beyond what chance would give, 0 is chance",
+    source="Heidke (1926), Geografiska Annaler 8",
+)
+def hss(pooled: YesNo) -> float:
+    """Heidke skill score."""
+    h, m, f = _hits(pooled), _missed(pooled), _false(pooled)
+    c = int(pooled.table[0, 0])
+    return share(
+        2 * (h * c - m * f),
+        (h + m) * (m + c) + (h + f) * (f + c),
+        "all pixels are alike, observed and forecast",
+    )
+
+
+def count_chances(
+    probability: NDArray[np.floating], came: NDArray[np.integer]
+) -> NDArray[np.int64]:
+    """(2, CHANCES) pixels where it did not come and where it came, by probability.
+
+    Args:
+        probability: (pixel,) from 0 to 1.
+        came: (pixel,) 0 or 1.
+    """
+    parts = np.clip((probability.astype(np.float64) * CHANCES).astype(np.int64), 0, CHANCES - 1)
+    return np.bincount(came * CHANCES + parts, minlength=2 * CHANCES).reshape(2, CHANCES)
+
+
+def _parts(pooled: PooledClasses) -> tuple[NDArray[np.float64], ...]:
+    """Pixels of each part of the probabilities that has any, their mean, and how often it came."""
+    if not pooled.chances.any():
+        raise UndefinedMetricError("no probability is known")
+    said, came, n = (np.asarray(values) for values in reliability_parts(pooled.chances))
+    return n[n > 0].astype(np.float64), said[n > 0], came[n > 0]
+
+
+def reliability_parts(
+    chances: NDArray[np.int64],
+) -> tuple[list[float], list[float], list[int]]:
+    """Of each part of the probabilities its mean, how often it came, and its pixels.
+
+    Args:
+        chances: (2, CHANCES), see PooledClasses.
+    """
+    counts = chances.sum(axis=0).astype(np.float64)
+    middles = (np.arange(CHANCES) + 0.5) / CHANCES
+    n, said, came = (
+        values.reshape(RELIABILITY_PARTS, -1).sum(axis=1)
+        for values in (counts, counts * middles, chances[1].astype(np.float64))
+    )
+    least = np.maximum(n, 1)
+    return (said / least).tolist(), (came / least).tolist(), n.astype(np.int64).tolist()
 
 
 def share(part: int, whole: int, reason: str) -> float:

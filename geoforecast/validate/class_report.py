@@ -12,16 +12,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoforecast.figures.words import step_length, time_label
-from geoforecast.forecast.engine import FORECAST, Engine
+from geoforecast.forecast.engine import Engine
 from geoforecast.forecast.kinds import BINARY
-from geoforecast.raster.geotiff import CogWriter
-from geoforecast.validate.class_pictures import class_panels
+from geoforecast.forecast.outcome import FORECAST
+from geoforecast.raster.cog import CogWriter
+from geoforecast.validate.class_metrics import reliability_parts
+from geoforecast.validate.class_pictures import OUTCOME_COLOURS, class_panels
 from geoforecast.validate.class_scores import OUTCOMES, ClassScores, judge
+from geoforecast.validate.films import Film
+from geoforecast.validate.map_pictures import Picture
 from geoforecast.validate.maps import Preview, file_slugs, shown_steps
 from geoforecast.validate.metrics import metrics
+from geoforecast.validate.palettes import Scale
 from geoforecast.validate.pictures import draw
-from geoforecast.validate.report import Picture, data_uri, environment, provenance, undefined
-from geoforecast.validate.summary import LeadSummary, MetricRow, period
+from geoforecast.validate.plot_views import brier_by_date, reliability
+from geoforecast.validate.plots import Plot
+from geoforecast.validate.qgis import write_style
+from geoforecast.validate.report import data_uri, environment, provenance, undefined
+from geoforecast.validate.reproduce import Command, recipe
+from geoforecast.validate.rows import MetricRow
+from geoforecast.validate.standards import Check
+from geoforecast.validate.summary import LeadSummary, period
+from geoforecast.validate.viewer import viewers_of
 
 OUTCOME = "outcome"
 NOT_SCORED = 255
@@ -41,6 +53,10 @@ class ClassEvidence:
     sentences: tuple[str, ...]
     left_out: dict[str, str]
     pictures: tuple[Picture, ...]
+    films: tuple[Film, ...]
+    commands: Sequence[Command] = ()
+    parts: tuple[MetricRow, ...] = ()
+    checks: tuple[Check, ...] = ()
 
 
 def write_outcomes(
@@ -91,6 +107,9 @@ def write_outcomes(
                         for name, values in layers.items():
                             shown = np.where(scored, values, np.nan).astype(np.float32)
                             kept[at, name].put(shown, tile)
+    for band, lead in steps:
+        path = folder / f"{slugs[band]}_lead{lead + 1}_{OUTCOME}.tif"
+        write_style(path, Scale(OUTCOME_COLOURS, words=OUTCOMES))
     return tuple(
         _draw(folder, engine, scores, at, {name: kept[at, name].values for name in PANELS})
         for at in steps
@@ -124,6 +143,7 @@ def write_class_report(path: Path, evidence: ClassEvidence) -> None:
             engine=engine,
             scores=scores,
             sentences=evidence.sentences,
+            checks=evidence.checks,
             left_out=evidence.left_out,
             grid=engine.cube.grid.describe(),
             period=period(engine),
@@ -133,7 +153,9 @@ def write_class_report(path: Path, evidence: ClassEvidence) -> None:
             bands=[_band_view(evidence, band) for band in range(len(scores.bands))],
             images={picture: data_uri(picture.path) for picture in evidence.pictures},
             undefined=undefined(evidence.rows),
+            viewers=viewers_of(evidence.films, len(engine.split.test_steps)),
             provenance=provenance(evidence.run, engine, evidence.settings),
+            recipe=recipe(evidence.commands, evidence.settings),
         )
     )
     path.write_text(text, encoding="utf-8")
@@ -165,8 +187,20 @@ def _band_view(evidence: ClassEvidence, band: int) -> dict[str, Any]:
         "value": value,
         "least": [min((v for v in row if v == v), default=None) for row in errors],
         "table": _table(scores, band),
+        "plots": _plots(evidence, band),
         "pictures": [p for p in evidence.pictures if p.band == band],
     }
+
+
+def _plots(evidence: ClassEvidence, band: int) -> list[Plot]:
+    """The Brier score by date, and of yes or no how reliable probabilities are by lead."""
+    engine, scores = evidence.engine, evidence.scores
+    found = [brier_by_date(engine, scores, band)]
+    if scores.kind == BINARY:
+        for lead in dict.fromkeys((1, engine.horizon)):
+            parts = reliability_parts(scores.pooled(FORECAST, band, lead).chances)
+            found.append(reliability(f"Reliability of probabilities, lead {lead}", *parts))
+    return [plot for plot in found if plot is not None]
 
 
 def _table(scores: ClassScores, band: int) -> list[tuple[str, Sequence[str]]]:

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from geoforecast.forecast.engine import FORECAST, OURS, Engine, Hindcast
-from geoforecast.forecast.kinds import CATEGORICAL, decided, plain_rule
-from geoforecast.validate.accumulate import without_values
-from geoforecast.validate.class_metrics import PooledClasses
+from geoforecast.forecast.engine import Engine
+from geoforecast.forecast.kinds import BINARY, CATEGORICAL, decided, plain_rule
+from geoforecast.forecast.outcome import FORECAST, OURS, Hindcast
+from geoforecast.validate.class_metrics import CHANCES, PooledClasses, count_chances
+from geoforecast.validate.frames import FramePlan, Frames
+from geoforecast.validate.scores import without_values
 
 # What became of a pixel since it was last seen; the same codes are in the outcome maps.
 STAYED, HIT, WRONG, MISSED, FALSE = range(5)
@@ -34,6 +36,7 @@ class ClassScores:
         n: (step, lead, band) scored pixels.
         tables: (lead, method, band, class + 1, class), see PooledClasses.
         changes: (lead, method, band, 4).
+        chances: (lead, method, band, 2, CHANCES), see PooledClasses.
         seen: (lead, band) observed pixels.
         usable: (lead, band, method) of those, where the method has a value.
     """
@@ -48,6 +51,7 @@ class ClassScores:
     n: NDArray[np.int64]
     tables: NDArray[np.int64]
     changes: NDArray[np.int64]
+    chances: NDArray[np.int64]
     seen: NDArray[np.int64]
     usable: NDArray[np.int64]
     interval: float = 0.0
@@ -69,15 +73,16 @@ class ClassScores:
             math.fsum(self.brier[:, lead - 1, number, band]),
             self.tables[lead - 1, number, band],
             self.changes[lead - 1, number, band],
+            self.chances[lead - 1, number, band],
         )
 
-    def better_steps(self, reference: str, band: int, lead: int) -> tuple[int, int]:
-        """At how many test steps the forecast's Brier score is the smaller, and of how many."""
-        frames = self.brier[:, lead - 1, :, band]
-        ours = frames[:, self.methods.index(FORECAST)]
-        theirs = frames[:, self.methods.index(reference)]
-        counted = self.n[:, lead - 1, band] > 0
-        return int(((ours < theirs) & counted).sum()), int(counted.sum())
+    def step_errors(
+        self, method: str, band: int, lead: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Sums of Brier scores of each scored test step, and pixels."""
+        counts = self.n[:, lead - 1, band]
+        sums = self.brier[:, lead - 1, self.methods.index(method), band]
+        return sums[counts > 0], counts[counts > 0].astype(np.float64)
 
     def without_values(self) -> dict[str, str]:
         """References that have no value at all for some band and lead that was observed."""
@@ -157,6 +162,7 @@ def score_classes(
     methods: Sequence[str],
     tile_px: int,
     progress: Callable[[int, int], None] | None = None,
+    frames: Frames | None = None,
 ) -> ClassScores:
     """Score every test step and lead over the whole raster.
 
@@ -167,6 +173,7 @@ def score_classes(
         methods: which methods to score; ``forecast`` first.
         tile_px: side of the tiles; changes memory, not the result.
         progress: called with (frames done, all frames).
+        frames: takes small copies of observed and forecast classes and of what became of them.
     """
     grid, steps, leads = engine.cube.grid, engine.split.test_steps, engine.horizon
     target, bands = engine.series.target, engine.series.cube_bands
@@ -183,17 +190,41 @@ def score_classes(
         n=np.zeros((len(steps), leads, len(bands)), dtype=np.int64),
         tables=np.zeros((*shape, size + 1, size), dtype=np.int64),
         changes=np.zeros((*shape, 4), dtype=np.int64),
+        chances=np.zeros((*shape, 2, CHANCES), dtype=np.int64),
         seen=np.zeros((leads, len(bands)), dtype=np.int64),
         usable=np.zeros((leads, len(bands), len(methods)), dtype=np.int64),
     )
     tiles = list(grid.tiles(tile_px))
     for number, tile in enumerate(tiles):
+        part = Frames(frames.plan, tile, tracks=False) if frames else None
         for done, hindcast in enumerate(engine.hindcasts(tile, steps), 1):
-            _add(scores, hindcast, judge(engine, hindcast, methods))
+            judged = judge(engine, hindcast, methods)
+            _add(scores, hindcast, judged)
+            if part:
+                _keep(part, hindcast, judged, steps.start)
             if progress:
                 each = len(steps) * leads
                 progress(number * each + done, len(tiles) * each)
+        if frames and part:
+            frames.add(tile, part)
     return scores
+
+
+def class_plan(engine: Engine) -> FramePlan:
+    """What is kept of the maps of each test step."""
+    shape, steps = engine.cube.grid.shape, len(engine.split.test_steps)
+    return FramePlan(shape, steps, engine.horizon, len(engine.series.cube_bands), layers=3)
+
+
+def _keep(part: Frames, hindcast: Hindcast, judged: Judged, first: int) -> None:
+    """Keep what came, what was forecast and what became of it, where pixels are scored."""
+    for band, scored in enumerate(judged.scored):
+        known = scored & (judged.last[band] >= 0)
+        layers = [
+            np.where(known, values[band], np.float32(np.nan))
+            for values in (judged.observed, judged.chosen[FORECAST], judged.outcome(FORECAST))
+        ]
+        part.keep(hindcast.step - first, hindcast.lead - 1, band, layers)
 
 
 def _add(scores: ClassScores, hindcast: Hindcast, judged: Judged) -> None:
@@ -213,6 +244,9 @@ def _add(scores: ClassScores, hindcast: Hindcast, judged: Judged) -> None:
             scores.brier[(step, *at)] += squares.sum(dtype=np.float64)
             flat = np.bincount(observed * size + chosen, minlength=(size + 1) * size)
             scores.tables[at] += flat.reshape(size + 1, size)
+            if scores.kind == BINARY:
+                made = hindcast.forecasts[method][band][scored]
+                scores.chances[at] += count_chances(made, observed)
             outcome = judged.outcome(method)[band][scored][known]
             scores.changes[at] += np.bincount(outcome, minlength=5)[HIT:]
             scores.usable[lead, band, number] += int(judged.usable[method][band].sum())

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from geoforecast.errors import SettingsError
-from geoforecast.validate.accumulate import Scores, best_reference
 from geoforecast.validate.class_metrics import EVENT
+from geoforecast.validate.fractions import useful_scale
 from geoforecast.validate.metrics import evaluate, metric_names
+from geoforecast.validate.scores import Scores, best_reference
 
 NONE = "none"
 # Rain or none, rain, heavy rain: what verification of radar forecasts is wont to ask.
@@ -90,6 +91,29 @@ def event_values(scores: Scores, method: str, band: int, lead: int) -> list[tupl
         for number, threshold in enumerate(scores.events[band])
         for name in metric_names(EVENT)
     ]
+
+
+def fraction_values(
+    scores: Scores, method: str, band: int, lead: int
+) -> list[tuple[str, float, str]]:
+    """(name such as fss_0.1_5px, value, reason) of every event and scale.
+
+    And the smallest scale that is useful, as useful_scale_0.1. Of the methods that are drawn.
+    """
+    told: list[tuple[str, float, str]] = []
+    for number, threshold in enumerate(scores.events[band]):
+        by_scale = scores.fraction(method, band, lead, number)
+        values = {scale: evaluate("fss", pooled) for scale, pooled in by_scale.items()}
+        told += [
+            (f"fss_{_text(threshold)}_{scale}px", value, reason)
+            for scale, (value, reason) in values.items()
+        ]
+        event = scores.event(method, band, lead, number)
+        share = (event.hits + event.misses) / event.n if event.n else math.nan
+        least = useful_scale({scale: value for scale, (value, _) in values.items()}, share)
+        reason = "" if least == least else "no scale has a score halfway from chance to perfect"
+        told.append((f"useful_scale_{_text(threshold)}", least, reason))
+    return told
 
 
 @dataclass(frozen=True)

@@ -8,29 +8,41 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geoforecast.forecast.engine import FORECAST, Engine, Hindcast
-from geoforecast.raster.geotiff import CogWriter
+from geoforecast.forecast.outcome import FORECAST, Hindcast
+from geoforecast.raster.cog import CogWriter
 from geoforecast.raster.grid import Tile
-from geoforecast.validate.accumulate import Scores, TileScores, map_reference, scored_pixels
+from geoforecast.validate.accumulate import TileScores, scored_pixels
 from geoforecast.validate.class_scores import ClassScores
+from geoforecast.validate.hotspots import NOT_SCORED, SPOTS, hotspot_strips
+from geoforecast.validate.scores import Scores, map_reference
+from geoforecast.validate.source import Source
 from geoforecast.validate.ssim import MIN_SHARE
 
 PREVIEW_PX = 1000  # longest side of a drawn map
+SMALL_PX = 480  # of the further ones
 BIAS, SKILL, DIFFERENCE = "bias", "rmse_skill", "difference"
+ABS_ERROR, LOCAL_SSIM = "abs_error", "local_ssim"
+WIDTH, MISSES = "interval_width", "misses"
+MORAN, HOTSPOTS = "moran", "hotspots"
+ALWAYS = (BIAS, SKILL, ABS_ERROR, LOCAL_SSIM)  # of the pass
+BOUNDED = (WIDTH, MISSES)  # of the pass, with intervals
+LARGE = (BIAS, SKILL, DIFFERENCE)
+WITHOUT_UNIT = (SKILL, LOCAL_SSIM, MISSES, MORAN)
 
 
 class Preview:
-    """A raster thinned to at most PREVIEW_PX a side, filled tile by tile.
+    """A raster thinned to at most so many pixels a side, filled tile by tile.
 
     Every n-th pixel is kept rather than a mean, so that no error is smoothed away.
     """
 
-    def __init__(self, shape: tuple[int, int]) -> None:
-        self.stride = math.ceil(max(shape) / PREVIEW_PX)
+    def __init__(self, shape: tuple[int, int], most_px: int = 0) -> None:
+        self.stride = math.ceil(max(shape) / (most_px or PREVIEW_PX))
         height, width = (math.ceil(side / self.stride) for side in shape)
         self.values = np.full((height, width), np.nan, dtype=np.float32)
 
@@ -57,22 +69,28 @@ class MapWriter:
     Args:
         folder: where the files go.
         engine: for grid, bands and units.
-        quantities: of BIAS, SKILL and DIFFERENCE.
+        quantities: which maps.
         tags: further dataset tags of a (band, lead) index pair.
+        pairs: of those, the ones that are written; None for all.
     """
 
     def __init__(
         self,
         folder: Path,
-        engine: Engine,
+        engine: Source,
         quantities: Sequence[str],
         *,
         tags: Mapping[tuple[int, int], Mapping[str, str]],
+        pairs: Sequence[tuple[int, int]] | None = None,
     ) -> None:
         self.folder, self.engine, self.tags = folder, engine, tags
-        grid, bands = engine.cube.grid, range(len(engine.band_names))
-        keys = [MapKey(b, k, q) for b in bands for k in range(engine.horizon) for q in quantities]
-        self.previews = {key: Preview(grid.shape) for key in keys}
+        bands, leads = range(len(engine.band_names)), range(engine.horizon)
+        wanted = pairs or [(band, lead) for band in bands for lead in leads]
+        keys = [MapKey(band, lead, q) for band, lead in wanted for q in quantities]
+        shape = engine.cube.grid.shape
+        self.previews = {
+            key: Preview(shape, PREVIEW_PX if key.quantity in LARGE else SMALL_PX) for key in keys
+        }
         self._stack = contextlib.ExitStack()
         self._writers: dict[MapKey, CogWriter] = {}
 
@@ -86,27 +104,27 @@ class MapWriter:
     def __exit__(self, *error: object) -> None:
         self._stack.__exit__(*error)  # type: ignore[arg-type]
 
-    def put(self, key: MapKey, values: NDArray[np.floating], tile: Tile) -> None:
-        """Write one tile of one map, (y, x)."""
+    def put(self, key: MapKey, values: NDArray[Any], tile: Tile) -> None:
+        """Write one tile of one map, (y, x); codes where it is one of HOTSPOTS."""
+        self._writers[key].write(values[None], tile)
         pixels = values.astype(np.float32)
-        self._writers[key].write(pixels[None], tile)
+        if key.quantity == HOTSPOTS:
+            pixels[values == NOT_SCORED] = np.nan
         self.previews[key].put(pixels, tile)
 
     def put_scores(self, tile: Tile, scores: TileScores) -> None:
-        """Write a tile's bias and skill; see bias_and_skill."""
+        """Write what a tile's scores say of its pixels; see pixel_maps."""
         for lead, band in np.ndindex(*scores.seen.shape):
-            bias, skill = bias_and_skill(
-                scores.scored[lead, band],
-                scores.error[lead, band],
-                scores.squared[lead, band],
-                scores.reference_squared[lead, band],
-            )
-            self.put(MapKey(band, lead, BIAS), bias, tile)
-            self.put(MapKey(band, lead, SKILL), skill, tile)
+            for quantity, values in pixel_maps(scores, lead, band).items():
+                key = MapKey(band, lead, quantity)
+                if key in self.previews:
+                    self.put(key, values, tile)
 
     def _open(self, key: MapKey) -> CogWriter:
         slug = file_slugs(self.engine.band_names)[key.band]
-        unit = "1" if key.quantity == SKILL else self.engine.units[key.band]
+        unit = "1" if key.quantity in WITHOUT_UNIT else self.engine.units[key.band]
+        if key.quantity == HOTSPOTS:
+            return self._open_codes(key, slug)
         return CogWriter(
             self.folder / f"{slug}_lead{key.lead + 1}_{key.quantity}.tif",
             self.engine.cube.grid,
@@ -114,6 +132,53 @@ class MapWriter:
             units=[unit],
             tags={"LEAD": str(key.lead + 1), **self.tags.get((key.band, key.lead), {})},
         )
+
+    def _open_codes(self, key: MapKey, slug: str) -> CogWriter:
+        return CogWriter(
+            self.folder / f"{slug}_lead{key.lead + 1}_{key.quantity}.tif",
+            self.engine.cube.grid,
+            [f"{self.engine.band_names[key.band]} {key.quantity}"],
+            nodata=NOT_SCORED,
+            dtype="uint8",
+            tags={"LEAD": str(key.lead + 1)}
+            | {f"CODE_{code}": words for code, words in enumerate(SPOTS)},
+        )
+
+
+def pixel_maps(scores: TileScores, lead: int, band: int) -> dict[str, NDArray[np.floating]]:
+    """What a tile's scores say of its pixels, over the scored steps.
+
+    Args:
+        scores: of the tile.
+        lead, band: from 0.
+    Returns:
+        (y, x) each, NaN where nothing was scored: mean error, RMSE skill, mean size of the error,
+        mean structural similarity, and with intervals their mean width and the share of steps
+        outside them.
+    """
+    scored, views = scores.scored[lead, band], scores.views
+    bias, skill = bias_and_skill(
+        scored,
+        scores.error[lead, band],
+        scores.squared[lead, band],
+        scores.reference_squared[lead, band],
+    )
+    maps = {
+        BIAS: bias,
+        SKILL: skill,
+        ABS_ERROR: _mean(views.size[lead, band], scored),
+        LOCAL_SSIM: _mean(views.similar[lead, band], views.similar_n[lead, band]),
+    }
+    if views.width.size:
+        maps[WIDTH] = _mean(views.width[lead, band], scored)
+        maps[MISSES] = _mean(views.missed[lead, band], scored)
+    return maps
+
+
+def _mean(total: NDArray[Any], count: NDArray[np.int32]) -> NDArray[np.floating]:
+    mean = np.full(total.shape, np.nan)
+    np.divide(total, count, out=mean, where=count > 0)
+    return mean
 
 
 def bias_and_skill(
@@ -171,7 +236,7 @@ class Shown:
     steps: dict[tuple[int, int], int]
 
 
-def write_differences(folder: Path, engine: Engine, scores: Scores, tile_px: int) -> Shown:
+def write_differences(folder: Path, engine: Source, scores: Scores, tile_px: int) -> Shown:
     """Write forecast minus observed of one test step for every band and lead.
 
     Args:
@@ -198,8 +263,30 @@ def write_differences(folder: Path, engine: Engine, scores: Scores, tile_px: int
     )
 
 
-def map_tags(engine: Engine, methods: Sequence[str]) -> dict[tuple[int, int], dict[str, str]]:
-    """Tags of the bias and skill maps: what the skill is against, and the test period."""
+def write_hotspots(folder: Path, engine: Source) -> dict[MapKey, NDArray[np.float32]]:
+    """Write where the mean error gathers, from the maps of it that lie in the folder.
+
+    Args:
+        folder: of the GeoTIFFs.
+        engine: for grid, bands and units.
+    Returns:
+        Small copies of local Moran's I and of the hot and cold spots.
+    """
+    slugs = file_slugs(engine.band_names)
+    found: dict[MapKey, NDArray[np.float32]] = {}
+    for band, lead in np.ndindex(len(slugs), engine.horizon):
+        path = folder / f"{slugs[band]}_lead{lead + 1}_{BIAS}.tif"
+        pairs = [(band, lead)]
+        with MapWriter(folder, engine, [MORAN, HOTSPOTS], tags={}, pairs=pairs) as writer:
+            for tile, local, codes in hotspot_strips(path):
+                writer.put(MapKey(band, lead, MORAN), local, tile)
+                writer.put(MapKey(band, lead, HOTSPOTS), codes, tile)
+        found |= {key: preview.values for key, preview in writer.previews.items()}
+    return found
+
+
+def map_tags(engine: Source, methods: Sequence[str]) -> dict[tuple[int, int], dict[str, str]]:
+    """Tags of maps over all test steps: what the skill is against, and the test period."""
     steps, times = engine.split.test_steps, engine.cube.times
     tags = {
         "REFERENCE": map_reference(engine, methods),

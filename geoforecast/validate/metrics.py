@@ -12,11 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-# What is summed for one frame (one valid time and lead), in this order.
-SUMS = ("n", "e", "abs_e", "ee", "o", "oo")
 VALUES = ("continuous", "count")  # kinds of targets whose errors have a size
 P = TypeVar("P")
 # Below this share of the sum of squares, a spread is rounding error.
@@ -34,7 +29,13 @@ class Pooled:
     Attributes:
         n: scored pixels.
         e, abs_e, ee: sums of the error, its size and its square (error = forecast - observed).
-        o, oo: sums of the observed values and their squares, about a fixed shift.
+        o, oo: sums of the observed values and their squares, about ``shift``.
+        oe: sum of the products of those and the errors.
+        relative, relative_n: sum of sizes of errors over those of the observed values, and of how
+            many pixels, those too near to 0 left out.
+        anomalies_n: pixels of which is known what is normal.
+        ff_anomaly, oo_anomaly, fo_anomaly: sums of squares and products of their anomalies.
+        shift: a typical value, band units.
         data_range: largest minus smallest valid training value, band units.
         ssim: mean over frames of the masked SSIM, NaN if undefined.
         ssim_pixels: scored pixels of the frames that SSIM counts.
@@ -46,9 +47,33 @@ class Pooled:
     ee: float
     o: float
     oo: float
+    oe: float = math.nan
+    relative: float = 0.0
+    relative_n: int = 0
+    anomalies_n: int = 0
+    ff_anomaly: float = 0.0
+    oo_anomaly: float = 0.0
+    fo_anomaly: float = 0.0
+    shift: float = 0.0
     data_range: float = math.nan
     ssim: float = math.nan
     ssim_pixels: int = 0
+
+    @property
+    def observed_spread(self) -> float:
+        """Sum of squared deviations of the observed values from their mean; 0 if rounding."""
+        return _spread(self.oo, self.o, self.n, self.oo)
+
+    @property
+    def forecast_spread(self) -> float:
+        """The same of the forecast, whose values are the observed ones plus the error."""
+        squares = self.oo + 2 * self.oe + self.ee
+        return _spread(squares, self.o + self.e, self.n, self.oo + 2 * abs(self.oe) + self.ee)
+
+    @property
+    def common_spread(self) -> float:
+        """Sum of products of both deviations."""
+        return self.oo + self.oe - self.o * (self.o + self.e) / self.n
 
 
 @dataclass(frozen=True)
@@ -58,7 +83,8 @@ class Metric:
     Attributes:
         name: as in metrics.csv.
         title: as in the report.
-        better: ``lower``, ``higher``, or the best value, ``zero`` or ``one``.
+        better: ``lower``, ``higher``, or the best value, ``zero`` or ``one``; empty where only
+            a comparison of values tells.
         in_units: the value has the band's units.
         formula, source: for the report; f forecast, o observed, n scored pixels.
         compute: pooled sums -> value; raises UndefinedMetricError.
@@ -122,23 +148,6 @@ def evaluate(name: str, pooled: Any) -> tuple[float, str]:
         return math.nan, str(reason)
 
 
-def frame_sums(
-    forecast: NDArray[np.floating], observed: NDArray[np.floating], shift: float
-) -> NDArray[np.float64]:
-    """The sums that the metrics need, in float64.
-
-    Args:
-        forecast, observed: (pixel,) scored pixels only, all finite, band units.
-        shift: a typical value, taken off the observed so that their variance stays exact.
-    Returns:
-        (6,) in the order of SUMS.
-    """
-    o = observed.astype(np.float64)
-    e = forecast.astype(np.float64) - o
-    o -= shift
-    return np.array([e.size, e.sum(), np.abs(e).sum(), (e * e).sum(), o.sum(), (o * o).sum()])
-
-
 @metric(
     title="MAE",
     better="lower",
@@ -164,6 +173,31 @@ def rmse(pooled: Pooled) -> float:
 
 
 @metric(
+    title="MSE",
+    better="lower",
+    formula="Σ(f − o)² / n, in squared units",
+    source="Murphy (1988), Monthly Weather Review 116",
+)
+def mse(pooled: Pooled) -> float:
+    """Mean squared error, band units squared."""
+    return pooled.ee / pooled.n
+
+
+@metric(
+    title="MAPE (%)",
+    better="lower",
+    formula="100 Σ(|f − o| / |o|) / n over pixels whose |o| is at least 1 % of the range of the "
+    "training values; a forecast that is too low is favoured",
+    source="Hyndman & Koehler (2006), International Journal of Forecasting 22",
+)
+def mape(pooled: Pooled) -> float:
+    """Mean absolute percentage error of the pixels that are not too near to 0."""
+    if not pooled.relative_n:
+        raise UndefinedMetricError("all observed values are too near to 0")
+    return 100 * pooled.relative / pooled.relative_n
+
+
+@metric(
     title="bias",
     better="zero",
     in_units=True,
@@ -184,10 +218,75 @@ def bias(pooled: Pooled) -> float:
 )
 def r2(pooled: Pooled) -> float:
     """Coefficient of determination about the observed mean of the scored pixels."""
-    spread = pooled.oo - pooled.o * pooled.o / pooled.n
-    if spread <= CONSTANT * pooled.oo:
+    spread = pooled.observed_spread
+    if not spread:
         raise UndefinedMetricError("all observed pixels have one value, so there is no variance")
     return 1 - pooled.ee / spread
+
+
+@metric(
+    title="correlation",
+    better="higher",
+    formula="Σ(f − f̄)(o − ō) / √(Σ(f − f̄)² Σ(o − ō)²), all pixels and steps together; neither "
+    "bias nor too small a range lowers it",
+    source="Wilks (2019), Statistical Methods in the Atmospheric Sciences, ch. 9",
+)
+def correlation(pooled: Pooled) -> float:
+    """Pearson's correlation of forecast and observed values."""
+    both = pooled.observed_spread * pooled.forecast_spread
+    if not both > 0:
+        raise UndefinedMetricError("the observed or the forecast pixels have one value")
+    return _within_one(pooled.common_spread / math.sqrt(both))
+
+
+@metric(
+    title="anomaly correlation",
+    better="higher",
+    formula="Σ(f − c)(o − c) / √(Σ(f − c)² Σ(o − c)²), c what is normal for the pixel and season: "
+    "the climatology reference, fitted on training steps, or the mean where there is none",
+    source="Murphy & Epstein (1989), Monthly Weather Review 117",
+)
+def anomaly_correlation(pooled: Pooled) -> float:
+    """Correlation of departures from what is normal, not centred."""
+    if not pooled.anomalies_n:
+        raise UndefinedMetricError("it is not known what is normal")
+    both = pooled.ff_anomaly * pooled.oo_anomaly
+    if not both > 0:
+        raise UndefinedMetricError("the observed or the forecast values are what is normal")
+    return _within_one(pooled.fo_anomaly / math.sqrt(both))
+
+
+@metric(
+    title="variance ratio",
+    better="one",
+    formula="Σ(f − f̄)² / Σ(o − ō)²; below 1 the forecast varies too little: it is blurred, or "
+    "drawn towards the mean",
+    source="Murphy (1988), Monthly Weather Review 116",
+)
+def variance_ratio(pooled: Pooled) -> float:
+    """Variance of the forecast over that of what came."""
+    if not pooled.observed_spread:
+        raise UndefinedMetricError("all observed pixels have one value, so there is no variance")
+    return pooled.forecast_spread / pooled.observed_spread
+
+
+@metric(
+    title="KGE",
+    better="higher",
+    formula="1 − √((r − 1)² + (σf/σo − 1)² + (f̄/ō − 1)²), r the correlation, σ deviations; for "
+    "quantities with a true zero",
+    source="Gupta et al. (2009), Journal of Hydrology 377",
+)
+def kge(pooled: Pooled) -> float:
+    """Kling-Gupta efficiency: correlation, spread and mean in one number."""
+    mean = pooled.shift + pooled.o / pooled.n
+    spread = math.sqrt(pooled.observed_spread / pooled.n)
+    if not spread:
+        raise UndefinedMetricError("all observed pixels have one value, so there is no variance")
+    if abs(mean) <= CONSTANT * spread:
+        raise UndefinedMetricError("the observed mean is 0, so no ratio of means is defined")
+    ratio = math.sqrt(variance_ratio(pooled))
+    return 1 - math.hypot(correlation(pooled) - 1, ratio - 1, pooled.e / pooled.n / mean)
 
 
 @metric(
@@ -236,6 +335,17 @@ def skill(error: float, reference_error: float) -> tuple[float, str]:
     if reference_error == 0:
         return math.nan, "the reference has no error, so no forecast can improve on it"
     return 1 - error / reference_error, ""
+
+
+def _spread(squares: float, total: float, n: int, size: float) -> float:
+    """Squared deviations, or 0 where they are rounding of numbers of that size."""
+    spread = squares - total * total / n
+    return spread if spread > CONSTANT * size else 0.0
+
+
+def _within_one(value: float) -> float:
+    """A correlation, without what rounding adds to it."""
+    return max(-1.0, min(1.0, value))
 
 
 def _check_range(pooled: Pooled) -> None:

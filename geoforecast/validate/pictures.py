@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from geoforecast.figures.maps import north_up, pixel_aspect
 from geoforecast.raster.grid import Grid
+from geoforecast.validate.palettes import NOT_SCORED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
 
 DPI = 110
 PERCENTILE = 98  # of |value|: where a diverging scale ends
-NOT_SCORED = "#d4d4d4"
-DIVERGING = "RdBu_r"  # red: too high, blue: too low
-SKILL_COLOURS = "BrBG"  # green: better than the reference, brown: worse
-SEQUENTIAL = "viridis"
 TICK_IN = 0.6  # that a rotated label of northings takes
 KEY_COLUMNS, KEY_ROW_IN = 2, 0.17  # of what classes mean, below a map
 
@@ -74,7 +71,7 @@ def shared_limits(maps: Iterable[NDArray[np.floating]]) -> tuple[float, float]:
 
 def is_wide(grid: Grid) -> bool:
     """The raster is more than twice as wide as high: maps go below each other."""
-    return _ratio(grid) < 0.5
+    return shape_ratio(grid) < 0.5
 
 
 def draw(
@@ -103,7 +100,7 @@ def draw(
     from matplotlib.figure import Figure
 
     left, bottom, right, top = grid.bounds
-    ratio, wide = _ratio(grid), is_wide(grid)
+    ratio, wide = shape_ratio(grid), is_wide(grid)
     # Inches: the map, and beside it room for ticks and the colour bar.
     width = 2 * panel_in if wide else panel_in
     beside = 0.6 if all(panel.words for panel in panels) else 1.1
@@ -137,8 +134,8 @@ def draw(
     )
 
 
-def _ratio(grid: Grid) -> float:
-    """Height over width of the raster as drawn."""
+def shape_ratio(grid: Grid) -> float:
+    """Height over width of a raster as drawn."""
     left, bottom, right, top = grid.bounds
     return (top - bottom) * pixel_aspect(grid) / (right - left)
 

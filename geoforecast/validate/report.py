@@ -19,50 +19,34 @@ from geoforecast.figures.words import (
     shown_unit,
     step_length,
     three_decimals,
-    time_label,
 )
-from geoforecast.forecast.engine import FORECAST, OURS, Engine
-from geoforecast.validate.accumulate import map_reference
+from geoforecast.forecast.outcome import FORECAST, OURS
 from geoforecast.validate.charts import Chart, draw_chart, line_styles
 from geoforecast.validate.class_metrics import EVENT
+from geoforecast.validate.ensemble import ENSEMBLE
 from geoforecast.validate.events import LEADING, event_summaries
-from geoforecast.validate.maps import BIAS, DIFFERENCE, SKILL, MapKey, Shown, file_slugs
+from geoforecast.validate.fields import FIELD
+from geoforecast.validate.films import Film
+from geoforecast.validate.fractions import FRACTION
+from geoforecast.validate.map_pictures import TRIPTYCH, Picture
 from geoforecast.validate.metrics import metrics
-from geoforecast.validate.pictures import (
-    DIVERGING,
-    SEQUENTIAL,
-    SKILL_COLOURS,
-    Panel,
-    diverging_limit,
-    draw,
-    is_wide,
-    shared_limits,
-)
-from geoforecast.validate.summary import (
-    BOUNDS,
-    LeadSummary,
-    MetricRow,
-    percent,
-    period,
-)
+from geoforecast.validate.pictures import is_wide
+from geoforecast.validate.plot_views import event_reliability, plots_of
+from geoforecast.validate.reproduce import Command, recipe
+from geoforecast.validate.rows import BOUNDS, MetricRow, look_table
+from geoforecast.validate.scores import Scores, map_reference
+from geoforecast.validate.source import Source
+from geoforecast.validate.standards import Check
+from geoforecast.validate.summary import LeadSummary, percent, period
+from geoforecast.validate.temporal import TEMPORAL
+from geoforecast.validate.tracks import track_plots
+from geoforecast.validate.viewer import height_share, policy, script, viewers_of
+from geoforecast.validate.views import Views
 
-TRIPTYCH = "triptych"
 MAX_PICTURES = 40  # embedded; further ones are in maps/ only, or the file would not open
 ALWAYS_DRAWN = ("persistence", "climatology")
 MOST_DRAWN = 4  # references beside those: charts of more lines cannot be read
-SMALLEST_SKILL_SCALE = 0.1  # so that skills near 0 look as pale as they are
 PACKAGES = ("numpy", "torch", "rasterio", "zarr")
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A drawn map: the file, which band (index) and lead (from 1), and what it shows."""
-
-    path: Path
-    band: int
-    lead: int
-    quantity: str
-    alt: str
 
 
 @dataclass(frozen=True)
@@ -73,50 +57,31 @@ class Evidence:
         run, settings: the run's name and the resolved settings of this validation.
         engine: for data, grid and provenance.
         rows, summary, sentences: see summary.py.
+        parts: rows of parts of the pixels and steps.
         methods: what was scored.
         left_out: references that could not be scored, and why.
-        shown: the maps' small copies.
+        scores, views: what was summed.
+        films: the maps of the test steps.
         pictures: the PNGs.
+        checks: criteria of the standard that was asked for.
+        commands: what was run before.
     """
 
     run: str
-    engine: Engine
+    engine: Source
     settings: dict[str, Any]
     rows: tuple[MetricRow, ...]
+    parts: tuple[MetricRow, ...]
     summary: tuple[LeadSummary, ...]
     sentences: tuple[str, ...]
     methods: tuple[str, ...]
     left_out: dict[str, str]
-    shown: Shown
+    scores: Scores
+    views: Views
+    films: tuple[Film, ...]
     pictures: tuple[Picture, ...]
-
-
-def draw_pictures(
-    folder: Path, engine: Engine, methods: Sequence[str], shown: Shown
-) -> tuple[Picture, ...]:
-    """Draw every band's maps; those of one band and kind share their colour scale."""
-    pictures: list[Picture] = []
-    for band, slug in enumerate(file_slugs(engine.band_names)):
-        if (band, 0) in shown.steps:
-            pictures.append(
-                _draw_triptych(folder / f"{slug}_lead1_{TRIPTYCH}.png", engine, band, shown)
-            )
-        for quantity in (DIFFERENCE, BIAS, SKILL):
-            layers = [shown.maps[MapKey(band, lead, quantity)] for lead in range(engine.horizon)]
-            limit = diverging_limit(layers)
-            if quantity == SKILL:
-                limit = min(max(limit, SMALLEST_SKILL_SCALE), 1.0)
-            for lead, values in enumerate(layers):
-                if (band, lead) not in shown.steps:
-                    continue
-                title, label = _words(engine, methods, shown, band, lead, quantity)
-                colours = SKILL_COLOURS if quantity == SKILL else DIVERGING
-                path = folder / f"{slug}_lead{lead + 1}_{quantity}.png"
-                panel = Panel(values, title, colours, (-limit, limit), label)
-                name = f"{engine.band_names[band]}, lead {lead + 1}"
-                draw(path, [panel], engine.cube.grid, name)
-                pictures.append(Picture(path, band, lead + 1, quantity, f"{name}: {title}"))
-    return tuple(pictures)
+    checks: tuple[Check, ...] = ()
+    commands: Sequence[Command] = ()
 
 
 def environment() -> jinja2.Environment:
@@ -128,7 +93,10 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(number=_number, percent=percent, share=_share)
+    made.filters.update(
+        number=_number, percent=percent, share=_share, paint=_paint, shape=height_share
+    )
+    made.globals.update(policy=policy(), script=script())
     return made
 
 
@@ -142,6 +110,7 @@ def write_report(path: Path, evidence: Evidence) -> None:
         .get_template("report.html.j2")
         .render(
             evidence=evidence,
+            checks=evidence.checks,
             interval=float(evidence.settings.get("interval", 0)),
             engine=engine,
             grid=engine.cube.grid.describe(),
@@ -149,47 +118,20 @@ def write_report(path: Path, evidence: Evidence) -> None:
             wide=is_wide(engine.cube.grid),
             step=step_length(engine.cube.times),
             metrics=metrics(),
-            event_metrics=metrics(EVENT),
+            event_metrics=metrics(EVENT) + metrics(FRACTION),
+            ensemble_metrics=metrics(ENSEMBLE),
+            further_metrics=metrics(FIELD) + metrics(TEMPORAL) + metrics(ENSEMBLE),
             bands=[_band_view(evidence, band) for band in range(len(engine.band_names))],
             images={p: data_uri(p.path) for p in embedded},
             omitted=len(evidence.pictures) - len(embedded),
             map_reference=map_reference(engine, evidence.methods),
             undefined=undefined(evidence.rows),
+            viewers=viewers_of(evidence.films, len(engine.split.test_steps)),
             provenance=provenance(evidence.run, engine, evidence.settings),
+            recipe=recipe(evidence.commands, evidence.settings),
         )
     )
     path.write_text(text, encoding="utf-8")
-
-
-def _draw_triptych(path: Path, engine: Engine, band: int, shown: Shown) -> Picture:
-    observed, forecast = shown.pairs[band]
-    difference = shown.maps[MapKey(band, 0, DIFFERENCE)]
-    limits, unit = shared_limits((observed, forecast)), _unit(engine, band)
-    limit = diverging_limit([difference])
-    time = time_label(engine.cube.times[shown.steps[band, 0]])
-    title = f"{engine.band_names[band]}, {time}, one step ahead"
-    panels = [
-        Panel(observed, "observed", SEQUENTIAL, limits, unit),
-        Panel(forecast, "forecast", SEQUENTIAL, limits, unit),
-        Panel(difference, "forecast − observed", DIVERGING, (-limit, limit), unit),
-    ]
-    draw(path, panels, engine.cube.grid, title)
-    alt = f"{title}: observed, forecast and difference"
-    return Picture(path, band, 1, TRIPTYCH, alt)
-
-
-def _words(
-    engine: Engine, methods: Sequence[str], shown: Shown, band: int, lead: int, quantity: str
-) -> tuple[str, str]:
-    """Title and colour bar label of a map."""
-    unit = _unit(engine, band)
-    if quantity == DIFFERENCE:
-        time = time_label(engine.cube.times[shown.steps[band, lead]])
-        return f"forecast − observed, {time}", unit
-    if quantity == BIAS:
-        return "mean error over the test steps", unit
-    against = map_reference(engine, methods) or "no reference"
-    return f"RMSE skill against {against}", "1 − RMSE / reference RMSE"
 
 
 def _band_view(evidence: Evidence, band: int) -> dict[str, Any]:
@@ -205,6 +147,7 @@ def _band_view(evidence: Evidence, band: int) -> dict[str, Any]:
         [value[FORECAST, lead, name] for lead in leads] if (FORECAST, 1, name) in value else []
         for name in BOUNDS
     )
+    events = _events(engine, band, list(drawn), value, leads)
     shares = [item.scored_share for item in summary if not math.isnan(item.scored_share)]
     return {
         "name": name,
@@ -220,7 +163,16 @@ def _band_view(evidence: Evidence, band: int) -> dict[str, Any]:
             for i in range(len(leads))
         ],
         "charts": _charts(engine, band, drawn, value, leads),
-        "events": _events(engine, band, list(drawn), value, leads),
+        "plots": plots_of(engine, evidence.scores, evidence.views, band),
+        "tracks": track_plots(
+            engine, evidence.views.frames, map_reference(engine, evidence.methods), band
+        ),
+        "events": events,
+        "reliability": [
+            event_reliability(evidence.views, band, 1, number, event["name"])
+            for number, event in enumerate(events)
+        ],
+        "looks": look_table(value, leads),
         "coverage": [] if any(map(math.isnan, covered)) else covered,
         "width": width,
         "statistics": engine.statistics[band],
@@ -238,7 +190,7 @@ def _drawn(rmse: dict[str, list[float]]) -> dict[str, list[float]]:
 
 
 def _charts(
-    engine: Engine,
+    engine: Source,
     band: int,
     rmse: dict[str, list[float]],
     value: dict[tuple[str, int, str], float],
@@ -274,7 +226,7 @@ def _charts(
 
 
 def _events(
-    engine: Engine,
+    engine: Source,
     band: int,
     drawn: Sequence[str],
     value: dict[tuple[str, int, str], float],
@@ -334,7 +286,7 @@ def undefined(rows: Sequence[MetricRow]) -> list[tuple[str, str]]:
     ]
 
 
-def provenance(run: str, engine: Engine, settings: dict[str, Any]) -> list[tuple[str, str]]:
+def provenance(run: str, engine: Source, settings: dict[str, Any]) -> list[tuple[str, str]]:
     """Where the figures come from: names and words."""
     versions = [f"geoforecast {__version__}", f"Python {platform.python_version()}"]
     for package in PACKAGES:
@@ -360,11 +312,6 @@ def provenance(run: str, engine: Engine, settings: dict[str, Any]) -> list[tuple
     ]
 
 
-def _unit(engine: Engine, band: int) -> str:
-    name, unit = engine.band_names[band], shown_unit(engine.units[band])
-    return f"{name} ({unit})" if unit else name
-
-
 def _number(value: float) -> str:
     """Four significant digits with a true minus, or a dash."""
     return "–" if math.isnan(value) else four_digits(value).replace("-", "−")
@@ -378,3 +325,11 @@ def _share(value: float) -> str:
 def data_uri(path: Path) -> str:
     """A picture as text that stands in the page itself."""
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+
+
+def _paint(colour: str) -> str:
+    """A colour as the style sheet knows it, which has brighter ones for dark pages."""
+    variable = "-" * 2  # written so: two dashes and a word would look like an option
+    if colour.startswith("#"):
+        return f"var({variable}s{colour[1:]}, {colour})"
+    return f"var({variable}{colour})"

@@ -15,32 +15,18 @@ from geoforecast.figures.words import (
     time_label,
     without_twins,
 )
-from geoforecast.forecast.engine import FORECAST, OURS, Engine
-from geoforecast.validate.accumulate import Scores, best_reference
-from geoforecast.validate.class_scores import ClassScores
-from geoforecast.validate.events import event_summaries, event_values
-from geoforecast.validate.metrics import Pooled, evaluate, metric_names, skill, skill_metrics
+from geoforecast.forecast.outcome import FORECAST, OURS
+from geoforecast.validate.events import event_summaries
+from geoforecast.validate.metrics import skill_metrics
+from geoforecast.validate.rows import BOUNDS, AnyScores, MetricRow
+from geoforecast.validate.scores import best_reference
+from geoforecast.validate.source import Source
 
-AnyScores = Scores | ClassScores
 MAP_METRICS = ("kappa", "figure_of_merit", "csi", "pod", "far")  # told in the table of a terminal
 MEASURES = {"rmse": "RMSE", "brier": "Brier score"}
-BOUNDS = ("interval_coverage", "interval_width")
 NOTICEABLE = 0.005  # skills closer to 0 round to 0 % and count as equal
 FEW_STEPS = 8
 LONGEST_LIST = 3
-
-
-@dataclass(frozen=True)
-class MetricRow:
-    """One line of metrics.csv; ``value`` is NaN, with a ``reason``, where undefined."""
-
-    method: str
-    band: str
-    lead: int
-    metric: str
-    value: float
-    pixels: int
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,6 +46,8 @@ class LeadSummary:
         pixels: scored pixels, all steps together.
         scored_share: of the observed pixels.
         metric: that leads: rmse or brier.
+        low, high: ends of the 95 % interval of ``skill``; NaN where steps are too few to say.
+        p_value: how probable a difference as large is if both are equally good.
     """
 
     band: str
@@ -75,6 +63,9 @@ class LeadSummary:
     pixels: int
     scored_share: float
     metric: str = "rmse"
+    low: float = math.nan
+    high: float = math.nan
+    p_value: float = math.nan
 
     @property
     def measure(self) -> str:
@@ -85,8 +76,9 @@ class LeadSummary:
         """All of it, under the metric's name."""
         content = asdict(self) | {"verdict": self.verdict}
         lead, second = content.pop("metric"), content.pop("second_skill")
-        for key in ("error", "best_error", "skill"):
-            name = {"error": lead, "best_error": f"best_{lead}", "skill": f"{lead}_skill"}[key]
+        names = {"error": lead, "best_error": f"best_{lead}", "skill": f"{lead}_skill"}
+        names |= {"low": f"{lead}_skill_low", "high": f"{lead}_skill_high"}
+        for key, name in names.items():
             content[name] = content.pop(key)
         if lead == "rmse":
             return content | {"mae_skill": second}
@@ -107,36 +99,10 @@ class LeadSummary:
         ahead = self.skill >= NOTICEABLE and 2 * self.better_steps > self.steps
         return "better" if ahead else "equal"
 
-
-def metric_rows(scores: AnyScores) -> tuple[MetricRow, ...]:
-    """Every metric of every method, then the forecast's skills, by band and lead."""
-    rows: list[MetricRow] = []
-    for number, band in enumerate(scores.bands):
-        for lead in scores.leads:
-            errors: dict[tuple[str, str], float] = {}
-            pixels = 0
-            for method in scores.methods:
-                pooled = scores.pooled(method, number, lead)
-                pixels = pooled.n
-                for name in metric_names(scores.kind):
-                    value, reason = evaluate(name, pooled)
-                    used = pooled.n
-                    if isinstance(pooled, Pooled) and name == "ssim":
-                        used = pooled.ssim_pixels
-                    rows.append(MetricRow(method, band, lead, name, value, used, reason))
-                    errors[method, name] = value
-                if isinstance(scores, Scores):
-                    for label, value, reason in event_values(scores, method, number, lead):
-                        rows.append(MetricRow(method, band, lead, label, value, pixels, reason))
-            for name in skill_metrics(scores.kind):
-                by_method = {method: errors[method, name] for method in scores.methods}
-                for label, value, reason in _skills(name, by_method):
-                    rows.append(MetricRow(FORECAST, band, lead, label, value, pixels, reason))
-            if isinstance(scores, Scores) and scores.interval:
-                for label, value in zip(BOUNDS, scores.coverage(number, lead), strict=True):
-                    reason = "no pixel could be scored" if math.isnan(value) else ""
-                    rows.append(MetricRow(FORECAST, band, lead, label, value, pixels, reason))
-    return tuple(rows)
+    @property
+    def may_be_chance(self) -> bool:
+        """Whether the interval of the skill holds 0; not where there is none."""
+        return self.low <= 0 <= self.high
 
 
 def summarise(scores: AnyScores, rows: Sequence[MetricRow]) -> tuple[LeadSummary, ...]:
@@ -148,7 +114,8 @@ def summarise(scores: AnyScores, rows: Sequence[MetricRow]) -> tuple[LeadSummary
         for lead in scores.leads:
             at = (band, lead)
             best = best_reference({m: value[m, *at, metric] for m in scores.methods})
-            ahead, steps = scores.better_steps(best or FORECAST, number, lead)
+            ours, _ = scores.step_errors(FORECAST, number, lead)
+            theirs, _ = scores.step_errors(best or FORECAST, number, lead)
             count = int(scores.counts[:, lead - 1, number].sum())
             seen = int(scores.seen[lead - 1, number])
             result.append(
@@ -161,11 +128,14 @@ def summarise(scores: AnyScores, rows: Sequence[MetricRow]) -> tuple[LeadSummary
                     best_error=value[best, *at, metric] if best else math.nan,
                     skill=value[FORECAST, *at, f"{metric}_skill"],
                     second_skill=value[FORECAST, *at, f"{second[0]}_skill"] if second else math.nan,
-                    better_steps=ahead,
-                    steps=steps,
+                    better_steps=int((ours < theirs).sum()),
+                    steps=len(ours),
                     pixels=count,
                     scored_share=count / seen if seen else math.nan,
                     metric=metric,
+                    low=value[FORECAST, *at, f"{metric}_skill_low"],
+                    high=value[FORECAST, *at, f"{metric}_skill_high"],
+                    p_value=value[FORECAST, *at, f"{metric}_p_value"],
                 )
             )
     return tuple(result)
@@ -221,6 +191,12 @@ def render_table(
         kept, twins = without_twins({m: c for m, c in cells.items() if m not in OURS})
         table += [[method, *cells[method]] for method in methods if method in (*OURS, *kept)]
         table.append(["skill over the best reference", *(percent(i.skill) for i in items)])
+        if any(not math.isnan(item.low) for item in items):
+            ends = [
+                "-" if math.isnan(i.low) else f"{percent(i.low)} to {percent(i.high)}"
+                for i in items
+            ]
+            table.append(["  its 95 % interval", *ends])
         table.append(["best reference", *(item.best_reference or "-" for item in items)])
         if covered:
             inside = [covered[band, item.lead] for item in items]
@@ -228,7 +204,7 @@ def render_table(
             table.append(["inside the interval", *shares])
         table += _map_lines(rows, band, items)
         table += _event_lines(rows, band, shown_unit(unit), items)
-        blocks.append(_aligned(table) + (f"\n{twins}" if twins else ""))
+        blocks.append(aligned(table) + (f"\n{twins}" if twins else ""))
     return "\n\n".join(blocks)
 
 
@@ -257,22 +233,6 @@ def _event_lines(
     return lines
 
 
-def _skills(name: str, errors: dict[str, float]) -> list[tuple[str, float, str]]:
-    """(metric name, value, reason) of the forecast against each reference and the best."""
-    result = [
-        (f"{name}_skill_vs_{method}", *skill(errors[FORECAST], value))
-        for method, value in errors.items()
-        if method != FORECAST
-    ]
-    best = best_reference(errors)
-    if best:
-        result.append((f"{name}_skill", *skill(errors[FORECAST], errors[best])))
-    else:
-        reason = "no reference has a value to compare with"
-        result.append((f"{name}_skill", math.nan, reason))
-    return result
-
-
 def _band_sentence(items: list[LeadSummary]) -> str:
     groups = {
         verdict: [item for item in items if item.verdict == verdict]
@@ -290,6 +250,13 @@ def _band_sentence(items: list[LeadSummary]) -> str:
         parts.append(f"{advice} (the forecast's {items[0].measure} is {excess} higher)")
     if groups["unknown"]:
         parts.append(f"cannot be judged {_at_leads(groups['unknown'])}")
+    for items in (groups["better"], groups["worse"]):
+        chance = [item for item in items if item.may_be_chance]
+        if chance:
+            parts.append(
+                f"{_at_leads(chance)} that may be chance: the forecast is not distinguishable "
+                f"from {_names(chance)} ({_intervals(chance)})"
+            )
     if not groups["better"] and not groups["unknown"]:
         parts.insert(0, "not worth preferring to a simple forecast")
     negative = [item for item in groups["better"] if item.r2 < 0]
@@ -310,6 +277,14 @@ def _trust(items: list[LeadSummary]) -> str:
         f"worth trusting {ahead} {step} ahead ({items[0].measure} {gains} below the best simple "
         f"forecast, {_names(items)}; better at {wins} test steps)"
     )
+
+
+def _intervals(items: list[LeadSummary]) -> str:
+    """The interval of a single skill, or what all of them hold."""
+    what = f"95 % interval{'s' if len(items) > 1 else ''} of the gain"
+    if len(items) > 1:
+        return f"the {what} hold 0"
+    return f"{what} {percent(items[0].low)} to {percent(items[0].high)}"
 
 
 def _percents(values: list[float]) -> str:
@@ -336,12 +311,20 @@ def _names(items: list[LeadSummary]) -> str:
 
 
 def _at_leads(items: list[LeadSummary]) -> str:
-    return f"at lead{'s' if len(items) > 1 else ''} {_leads(items)}"
+    return at_leads([item.lead for item in items])
+
+
+def at_leads(leads: list[int]) -> str:
+    """Where something is so: ``at lead 1``, ``at leads 1-3``."""
+    return f"at lead{'s' if len(leads) > 1 else ''} {_numbers(leads)}"
 
 
 def _leads(items: list[LeadSummary]) -> str:
+    return _numbers([item.lead for item in items])
+
+
+def _numbers(leads: list[int]) -> str:
     """Lead numbers in short: 1-3, or 1 and 4."""
-    leads = [item.lead for item in items]
     if len(leads) > 1 and leads[-1] - leads[0] == len(leads) - 1:
         return f"{leads[0]}-{leads[-1]}"
     return _list([str(lead) for lead in leads])
@@ -358,17 +341,22 @@ def percent(value: float) -> str:
     return f"{value:+.0%}".replace("%", " %") if abs(value) >= NOTICEABLE else "0 %"
 
 
-def _aligned(table: list[list[str]]) -> str:
-    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+def aligned(table: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as text, the first column flush left and the others flush right.
+
+    Rows may be of several lengths.
+    """
+    columns = max(map(len, table))
+    widths = [max(len(row[i]) for row in table if i < len(row)) for i in range(columns)]
     lines = []
     for row in table:
         cells = [row[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=False)]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
 
 
-def period(engine: Engine) -> tuple[str, str]:
+def period(engine: Source) -> tuple[str, str]:
     """First and last valid time of the test block, as short text."""
     steps = engine.split.test_steps
     return time_label(engine.cube.times[steps[0]]), time_label(engine.cube.times[steps[-1]])

@@ -18,8 +18,9 @@ from geoforecast.raster.grid import Grid, Tile
 from geoforecast.samples.normaliser import BandStatistics, fit_statistics
 from geoforecast.samples.split import Split
 from geoforecast.settings import ValidateSettings
-from geoforecast.validate import verb
-from geoforecast.validate.verb import ValidateResult, write_validation
+from geoforecast.validate import verb, writing
+from geoforecast.validate.result import ValidateResult
+from geoforecast.validate.writing import write_validation
 
 STEPS, HEIGHT, WIDTH = 14, 23, 31
 UTM = CRS.from_epsg(32633).to_wkt()
@@ -34,6 +35,7 @@ class FakeHindcast:
     valid: np.ndarray
     lower: np.ndarray | None = None
     upper: np.ndarray | None = None
+    likely: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,13 @@ class FakeEngine:
     def units(self) -> tuple[str, ...]:
         return self.cube.units
 
-    def hindcasts(self, tile: Tile, steps: range, level: float = 0.0) -> Iterator[FakeHindcast]:  # noqa: ARG002
+    def hindcasts(
+        self,
+        tile: Tile,
+        steps: range,
+        level: float = 0.0,  # noqa: ARG002
+        likely: int = 0,  # noqa: ARG002
+    ) -> Iterator[FakeHindcast]:
         self.calls.append((tile, steps))
         values, valid = self.cube.read(0, self.cube.shape[0], tile)
         mean = np.array([s.mean for s in self.statistics], np.float32)[:, None, None]
@@ -157,4 +165,4 @@ def use_engine(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out what takes seconds and is tested elsewhere."""
-    monkeypatch.setattr(verb, "draw_pictures", lambda *_: ())
+    monkeypatch.setattr(writing, "draw_pictures", lambda *_: ())

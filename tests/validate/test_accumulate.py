@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import ks_2samp
 from skimage.metrics import structural_similarity
 
 from geoforecast.samples.split import Split
-from geoforecast.validate.accumulate import (
-    STATS,
-    Scores,
-    map_reference,
-    score_raster,
-    scored_pixels,
-)
+from geoforecast.validate import spectra
+from geoforecast.validate.accumulate import score_raster, scored_pixels
+from geoforecast.validate.autocorrelation import autocorrelation
+from geoforecast.validate.ensemble import SIZE, ensemble_sums
+from geoforecast.validate.fractions import fraction_sums
 from geoforecast.validate.metrics import evaluate
-from geoforecast.validate.summary import metric_rows
+from geoforecast.validate.rows import metric_rows
+from geoforecast.validate.scores import STATS, Scores, map_reference
 
 
 def score(engine: Any, tile_px: int = 512, methods: tuple[str, ...] | None = None) -> Scores:
@@ -27,8 +27,19 @@ def score(engine: Any, tile_px: int = 512, methods: tuple[str, ...] | None = Non
 
 
 @pytest.mark.parametrize("tile_px", [4, 11, 16])
-def test_tile_size_does_not_matter(engine: Any, tile_px: int) -> None:
-    whole, tiled = score(engine), score(engine, tile_px)
+@pytest.mark.parametrize("events", [(), ((0.45,), (285.0, 292.5))])
+def test_tile_size_does_not_matter(
+    engine: Any, tile_px: int, events: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Blocks of spectra as small as the smallest tiles, which begin where blocks do.
+    monkeypatch.setattr(spectra, "SMALL_BLOCK_PX", 4)
+    monkeypatch.setattr(spectra, "LEAST_PX", 4)
+    monkeypatch.setattr(spectra, "FULL_SHARE", 0.5)
+    whole, tiled = (
+        score_raster(engine, engine.methods, side, lambda *_: None, events=events)
+        for side in (512, tile_px)
+    )
+    assert whole.looks.fields["forecast", 0, 1].spectra.blocks > 1
     for one, other in zip(metric_rows(whole), metric_rows(tiled), strict=True):
         assert dataclasses.replace(one, value=0.0) == dataclasses.replace(other, value=0.0)
         assert one.value == pytest.approx(other.value, rel=1e-12, abs=1e-12, nan_ok=True)
@@ -82,8 +93,8 @@ class HoleEngine:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
-    def hindcasts(self, tile: Any, steps: range, level: float = 0.0) -> Any:
-        for hindcast in self._engine.hindcasts(tile, steps, level):
+    def hindcasts(self, tile: Any, steps: range, level: float = 0.0, likely: int = 0) -> Any:
+        for hindcast in self._engine.hindcasts(tile, steps, level, likely):
             columns = np.arange(tile.col0, tile.col1)
             hindcast.forecasts["climatology"][..., columns < 15] = np.nan
             yield hindcast
@@ -116,11 +127,14 @@ def test_frames_with_few_pixels_do_not_count_for_ssim(engine: Any) -> None:
     assert scores.pooled("forecast", 0, 1).ssim != fewer.pooled("forecast", 0, 1).ssim
 
 
-def test_better_steps_counts_steps(engine: Any) -> None:
+def test_step_errors_are_those_of_each_scored_step(engine: Any) -> None:
     scores = score(engine)
-    assert scores.better_steps("persistence", 0, 1) == (4, 4)  # half the error everywhere
-    assert scores.better_steps("persistence", 0, 2) == (0, 4)  # the same, not better
-    assert scores.better_steps("persistence", 0, 3) == (0, 4)  # one and a half times
+    for lead, factor in ((1, 0.5), (2, 1.0), (3, 1.5)):  # the fake's error beside persistence's
+        ours, pixels = scores.step_errors("forecast", 0, lead)
+        theirs, same = scores.step_errors("persistence", 0, lead)
+        assert len(ours) == 4
+        np.testing.assert_array_equal(pixels, same)
+        np.testing.assert_allclose(ours, factor**2 * theirs, rtol=1e-6)
 
 
 def test_map_reference_is_the_runs_own(engine: Any) -> None:
@@ -144,12 +158,16 @@ def test_progress_ends_at_the_end(engine: Any) -> None:
 
 def test_coverage_counts_what_lies_inside(engine: Any) -> None:
     class Bounded(type(engine)):  # type: ignore[misc]
-        def hindcasts(self, tile: Any, steps: range, level: float = 0.0) -> Any:
-            for one in super().hindcasts(tile, steps, level):
+        def hindcasts(self, tile: Any, steps: range, level: float = 0.0, likely: int = 0) -> Any:
+            for one in super().hindcasts(tile, steps, level, likely):
                 forecast = one.forecasts["forecast"]
                 # Inside wherever the observation lies no more than 0.1 above the forecast.
+                values = forecast + np.linspace(-1, 1, likely or 2)[:, None, None, None]
                 yield dataclasses.replace(
-                    one, lower=forecast - 1000, upper=forecast + np.float32(0.1)
+                    one,
+                    lower=forecast - 1000,
+                    upper=forecast + np.float32(0.1),
+                    likely=values.astype(np.float32) if likely else None,
                 )
 
     bounded = Bounded(**{**vars(engine), "has_intervals": True})
@@ -164,4 +182,59 @@ def test_coverage_counts_what_lies_inside(engine: Any) -> None:
     assert share == inside / total
     assert 0 < share < 1
     assert width == pytest.approx(1000.1, rel=1e-5)
+    direct = []
+    whole, steps = bounded.cube.grid.whole, bounded.split.test_steps
+    for one in bounded.hindcasts(whole, steps, likely=SIZE):
+        if one.lead == 2:
+            ok = scored_pixels(one, bounded.methods, 0)
+            direct.append(ensemble_sums(one.likely[:, 0], one.observed[0], ok))
+    known = scores.ensemble(0, 2)
+    assert known.n == total
+    assert known.crps == pytest.approx(sum(sums[0] for sums, _ in direct))
+    np.testing.assert_allclose(known.ranks, sum(ranks for _, ranks in direct))
+    told = {
+        row.metric: row.value for row in metric_rows(scores) if (row.band, row.lead) == ("NDVI", 2)
+    }
+    assert told["crps"] == pytest.approx(known.crps / total)
     assert score_raster(engine, engine.methods, 16, lambda *_: None, interval=0.9).interval == 0
+
+
+def test_looks_are_those_of_whole_frames(engine: Any) -> None:
+    """Of the forecast and of the reference that maps are drawn against, frame by frame."""
+    band, lead = 1, 2
+    scores = score_raster(
+        engine, engine.methods, 512, lambda *_: None, events=((0.45,), (285.0, 292.5))
+    )
+    frames = [
+        (
+            one.forecasts["forecast"][band],
+            one.observed[band],
+            scored_pixels(one, engine.methods, band),
+        )
+        for one in engine.hindcasts(engine.cube.grid.whole, engine.split.test_steps)
+        if one.lead == lead
+    ]
+    pooled = scores.fields("forecast", band, lead)
+    kept = [frame for frame in frames if frame[2].mean() >= 0.25]
+    for name, field in (("moran", 0), ("moran_observed", 1), ("moran_error", None)):
+        expected = np.mean(
+            [
+                autocorrelation((f - o) if field is None else (f, o)[field], ok).moran
+                for f, o, ok in kept
+            ]
+        )
+        assert evaluate(name, pooled)[0] == pytest.approx(expected, rel=1e-6)
+    sums = sum(fraction_sums(f >= 292.5, o >= 292.5, ok) for f, o, ok in frames)
+    found = scores.fraction("forecast", band, lead, 1)
+    for scale, (difference, *_) in zip(found, sums, strict=True):
+        assert found[scale].difference == pytest.approx(difference)
+    values = np.concatenate([f[ok] for f, _, ok in frames])
+    observed = np.concatenate([o[ok] for _, o, ok in frames])
+    ks = ks_2samp(values, observed).statistic
+    assert evaluate("ks_distance", pooled)[0] == pytest.approx(ks, abs=0.02)  # a part's share
+    assert set(scores.looks.fields) == {
+        (method, b, k)
+        for method in ("forecast", map_reference(engine, engine.methods))
+        for b in range(2)
+        for k in (1, 2, 3)
+    }

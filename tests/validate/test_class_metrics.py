@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as oracle
 
-from geoforecast.validate.class_metrics import PooledClasses
+from geoforecast.validate.class_metrics import PooledClasses, count_chances
 from geoforecast.validate.metrics import evaluate, metric_names, metrics
 
 
@@ -25,9 +25,12 @@ def value(name, sums):
 
 
 def test_names_of_each_kind():
-    assert metric_names("binary") == ("brier", "csi", "pod", "far", "f1")
+    assert metric_names("binary") == (
+        *("brier", "probability_r2", "roc_auc", "brier_reliability", "brier_resolution"),
+        *("csi", "pod", "far", "f1", "hss"),
+    )
     assert metric_names("categorical") == (
-        *("brier", "accuracy", "kappa", "macro_f1", "figure_of_merit"),
+        *("brier", "probability_r2", "accuracy", "kappa", "macro_f1", "figure_of_merit"),
         *("quantity_disagreement", "allocation_disagreement"),
     )
     assert "brier" not in metric_names()
@@ -50,6 +53,8 @@ def test_against_scikit_learn():
     sums = pooled(wet, said, size=2)
     assert value("csi", sums) == pytest.approx(oracle.jaccard_score(wet, said))
     assert value("f1", sums) == pytest.approx(oracle.f1_score(wet, said))
+    # Of yes and no both are the same.
+    assert value("hss", sums) == pytest.approx(oracle.cohen_kappa_score(wet, said))
     assert value("pod", sums) == pytest.approx(oracle.recall_score(wet, said))
     assert value("far", sums) == pytest.approx(1 - oracle.precision_score(wet, said))
 
@@ -88,3 +93,60 @@ def test_what_has_no_value_says_why():
     dry = pooled([0, 0], [0, 0], size=2)
     assert evaluate("csi", dry)[1].startswith("no event was observed")
     assert np.isnan(evaluate("far", dry)[0])
+
+
+def chances(probability, came):
+    probability, came = np.asarray(probability), np.asarray(came)
+    counts = count_chances(probability, came)
+    return PooledClasses(came.size, 0.0, np.zeros((3, 2)), np.zeros(4), counts)
+
+
+def test_the_area_under_the_curve_is_that_of_scikit_learn():
+    rng = np.random.default_rng(1)
+    came = (rng.random(4000) < 0.2).astype(int)
+    probability = np.clip(rng.beta(2, 5, 4000) + 0.2 * came, 0, 1)
+    rounded = np.floor(probability * 1000) / 1000
+    expected = oracle.roc_auc_score(came, rounded)
+    assert value("roc_auc", chances(probability, came)) == pytest.approx(expected, abs=1e-12)
+    # Pairs by hand: 0.9 above 0.2 and 0.7; 0.2 as high as 0.2, below 0.7.
+    assert value("roc_auc", chances([0.9, 0.2, 0.2, 0.7], [1, 1, 0, 0])) == (2 + 0.5) / 4
+    assert np.isnan(value("roc_auc", chances([0.1, 0.4], [1, 1])))
+
+
+def test_reliability_and_resolution_make_up_the_brier_score():
+    rng = np.random.default_rng(2)
+    probability = rng.integers(0, 10, 5000) / 10 + 0.05  # one value a part
+    came = (rng.random(5000) < probability**2).astype(int)
+    sums = chances(probability, came)
+    brier = np.mean((probability - came) ** 2)
+    uncertain = came.mean() * (1 - came.mean())
+    reliability, resolution = (
+        value(f"brier_{name}", sums) for name in ("reliability", "resolution")
+    )
+    assert reliability - resolution + uncertain == pytest.approx(brier, abs=2e-3)
+    assert reliability > 0.01
+    sure = chances([0.0, 1.0, 1.0], [0, 1, 1])
+    assert value("brier_reliability", sure) == pytest.approx(0, abs=1e-6)
+    assert value("brier_resolution", sure) == pytest.approx(2 / 9)
+    assert np.isnan(value("brier_reliability", chances([], np.zeros(0, int))))
+
+
+def test_r2_of_probabilities_is_that_of_zeros_and_ones():
+    rng = np.random.default_rng(4)
+    came = rng.integers(0, 2, 400)
+    said = np.clip(came * 0.5 + rng.random(400) * 0.5, 0, 1)
+    table = np.bincount(came * 2, minlength=6).reshape(3, 2)
+    sums = PooledClasses(
+        400, ((said - came) ** 2).sum(), table, np.zeros(4, int), count_chances(said, came)
+    )
+    assert value("probability_r2", sums) == pytest.approx(oracle.r2_score(came, said))
+    # Of classes, each band about its own share, all together; the last class was never seen.
+    codes = rng.integers(0, 4, 400)
+    chances = np.pad(rng.dirichlet(np.ones(3), 400), ((0, 0), (0, 1)))
+    truth = np.eye(4)[codes]
+    sums = pooled(codes, np.zeros(400, int), brier=((chances - truth) ** 2).sum())
+    expected = 1 - ((chances - truth) ** 2).sum() / ((truth - truth.mean(axis=0)) ** 2).sum()
+    assert value("probability_r2", sums) == pytest.approx(expected)
+    flat, reason = evaluate("probability_r2", pooled([1, 1], [1, 1]))
+    assert np.isnan(flat)
+    assert "alike" in reason

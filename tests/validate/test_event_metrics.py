@@ -24,20 +24,24 @@ def pooled(forecast: np.ndarray, observed: np.ndarray, threshold: float) -> Pool
     ("threshold", "expected"),
     [
         # 1 or more came at 1, 2, 5 and was forecast at 0 and 5: 1 hit, 2 misses, 1 false alarm.
-        # CSI 1 / (1 + 2 + 1), POD 1 / (1 + 2), FAR 1 / (1 + 1), bias (1 + 1) / (1 + 2).
-        (1.0, (1 / 4, 1 / 3, 1 / 2, 2 / 3)),
+        # CSI 1 / (1 + 2 + 1), POD 1 / (1 + 2), FAR 1 / (1 + 1), F1 2 / (2 + 2 + 1), HSS
+        # 2 (1 x 0 - 2 x 1) / ((1 + 2) (2 + 0) + (1 + 1) (1 + 0)), bias (1 + 1) / (1 + 2).
+        (1.0, (1 / 4, 1 / 3, 1 / 2, 2 / 5, -4 / 8, 2 / 3)),
         # 0.5 or more came at 1, 2, 5 and was forecast at 0, 1, 5: 2 hits, 1 miss, 1 false alarm.
-        (0.5, (2 / 4, 2 / 3, 1 / 3, 3 / 3)),
-        # Everything is 0 or more.
-        (0.0, (1.0, 1.0, 0.0, 1.0)),
+        (0.5, (2 / 4, 2 / 3, 1 / 3, 4 / 6, -2 / 6, 3 / 3)),
+        # Everything is 0 or more, so nothing is left to chance.
+        (0.0, (1.0, 1.0, 0.0, 1.0, None, 1.0)),
         # 5 came and 9 was forecast: the size beyond the threshold does not matter.
-        (5.0, (1.0, 1.0, 0.0, 1.0)),
+        (5.0, (1.0, 1.0, 0.0, 1.0, 1.0, 1.0)),
     ],
 )
-def test_two_by_two(threshold: float, expected: tuple[float, ...]) -> None:
+def test_two_by_two(threshold: float, expected: tuple[float | None, ...]) -> None:
     sums = pooled(FORECAST, OBSERVED, threshold)
-    assert metric_names("event") == ("csi", "pod", "far", "frequency_bias")
+    assert metric_names("event") == ("csi", "pod", "far", "f1", "hss", "frequency_bias")
     for name, value in zip(metric_names("event"), expected, strict=True):
+        if value is None:
+            assert math.isnan(evaluate(name, sums)[0])
+            continue
         assert evaluate(name, sums) == (pytest.approx(value, rel=1e-14), ""), name
 
 

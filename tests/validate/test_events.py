@@ -19,14 +19,16 @@ from geoforecast.errors import SettingsError
 from geoforecast.project import Project
 from geoforecast.settings import ValidateSettings, resolve_settings
 from geoforecast.validate import report, skill_table, validate_run
-from geoforecast.validate.accumulate import Scores, score_raster, scored_pixels
+from geoforecast.validate.accumulate import score_raster, scored_pixels
 from geoforecast.validate.events import (
     band_events,
     event_summaries,
     parse_events,
     refuse_events,
 )
-from geoforecast.validate.verb import ValidateResult, write_validation
+from geoforecast.validate.result import ValidateResult
+from geoforecast.validate.scores import Scores
+from geoforecast.validate.writing import write_validation
 
 NAN = math.nan
 THRESHOLDS = ((0.45,), (285.0, 292.5))  # of NDVI and of LST
@@ -41,7 +43,7 @@ def rain(engine: Any, tmp_path_factory: pytest.TempPathFactory) -> ValidateResul
     """A validation of the same fields with events, by a list."""
     folder = tmp_path_factory.mktemp("events") / "default"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("geoforecast.validate.verb.draw_pictures", lambda *_: ())
+        patch.setattr("geoforecast.validate.writing.draw_pictures", lambda *_: ())
         return write_validation(folder, engine, ValidateSettings(events=(0.45, 290.0)))
 
 
@@ -158,8 +160,8 @@ def test_all_methods_are_asked_about_the_same_events(engine: Any) -> None:
         def __getattr__(self, name: str) -> Any:
             return getattr(engine, name)
 
-        def hindcasts(self, tile: Any, steps: range, level: float = 0.0) -> Any:
-            for one in engine.hindcasts(tile, steps, level):
+        def hindcasts(self, tile: Any, steps: range, level: float = 0.0, likely: int = 0) -> Any:
+            for one in engine.hindcasts(tile, steps, level, likely):
                 columns = np.arange(tile.col0, tile.col1)
                 one.forecasts["climatology"][..., columns < 5 * one.lead] = np.nan
                 yield one
@@ -255,6 +257,7 @@ def test_the_report_has_a_table_and_curves(rain: ValidateResult) -> None:
 
 def test_the_report_marks_the_highest_and_no_best_without_a_hit(engine: Any) -> None:
     leads = {"csi": (0.5, 0.0, NAN), "pod": (0.6, 0.0, 0.1), "far": (0.7, 1.0, 0.2)}
+    leads |= {"f1": (0.3, 0.0, NAN), "hss": (0.2, 0.0, NAN)}
     leads["frequency_bias"] = (0.8, 0.9, 0.3)
     value = {
         (method, lead, f"{name}_7"): values[lead - 1] + (method == "persistence") * 0.1 * (lead < 2)
@@ -267,8 +270,11 @@ def test_the_report_marks_the_highest_and_no_best_without_a_hit(engine: Any) -> 
     assert list(event["csi"]) == ["forecast", "best reference"]
     assert event["highest"] == [0.6, None, None]
     assert event["best"] == ["persistence", "", ""]
-    others = {"POD": "pod", "FAR": "far", "frequency bias": "frequency_bias"}
-    assert event["others"] == {title: list(leads[name]) for title, name in others.items()}
+    others = {"POD": "pod", "FAR": "far", "F1": "f1", "HSS": "hss"}
+    others["frequency bias"] = "frequency_bias"
+    assert list(event["others"]) == list(others)
+    for title, name in others.items():
+        np.testing.assert_array_equal(event["others"][title], leads[name])
     assert [line.name for line in event["chart"].lines] == ["forecast", "persistence"]
 
 

@@ -22,7 +22,7 @@ from geoforecast.validate.maps import (
     shown_steps,
     write_differences,
 )
-from geoforecast.validate.verb import ValidateResult
+from geoforecast.validate.result import ValidateResult
 
 
 def test_bias_and_skill_of_two_by_two() -> None:

@@ -20,9 +20,8 @@ from geoforecast.validate.class_pictures import (
     class_panels,
 )
 from geoforecast.validate.class_scores import OUTCOMES
+from geoforecast.validate.palettes import DIVERGING, NOT_SCORED
 from geoforecast.validate.pictures import (
-    DIVERGING,
-    NOT_SCORED,
     Panel,
     diverging_limit,
     draw,

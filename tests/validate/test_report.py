@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from geoforecast.settings import ValidateSettings
-from geoforecast.validate import report
+from geoforecast.validate import map_pictures, report
 from geoforecast.validate.charts import (
     BOTTOM,
     HEIGHT,
@@ -24,13 +24,15 @@ from geoforecast.validate.charts import (
     spread_labels,
 )
 from geoforecast.validate.pictures import Panel
-from geoforecast.validate.verb import ValidateResult, write_validation
+from geoforecast.validate.reproduce import Command
+from geoforecast.validate.result import ValidateResult
+from geoforecast.validate.writing import write_validation
 
 
 class Tags(HTMLParser):
     """Collects tags with their attributes, and checks that they nest."""
 
-    VOID = ("meta", "img", "link", "br", "hr", "line", "polyline")
+    VOID = ("meta", "img", "link", "br", "hr", "line", "polyline", "input")
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,8 +62,10 @@ def parse(path: Path) -> tuple[str, Tags]:
 def test_no_external_reference(result: ValidateResult) -> None:
     text, tags = parse(result.report_path)
     assert not re.search(r"https?:|@import|url\(|//[a-z]", re.sub(r"base64,[^\"]*", "", text))
+    assert len(re.findall(r"<script", text)) == 3  # two bands' data, and the program
     for tag, attributes in tags.found:
-        assert tag not in ("link", "script", "iframe", "object")
+        assert tag not in ("link", "iframe", "object")
+        assert not any(name.startswith("on") for name in attributes)
         for name in ("src", "href"):
             if name in attributes:
                 assert str(attributes[name]).startswith("data:image/png;base64,")
@@ -69,13 +73,14 @@ def test_no_external_reference(result: ValidateResult) -> None:
 
 def test_every_picture_is_embedded_with_words(result: ValidateResult) -> None:
     _, tags = parse(result.report_path)
-    images = [attributes for tag, attributes in tags.found if tag == "img"]
-    assert len(images) == len(result.pictures) == 20
+    images = [a for tag, a in tags.found if tag == "img" and "data-side" not in a]
+    assert len(images) == report.MAX_PICTURES
+    assert len(result.pictures) == 44  # seven kinds at three leads, and a triptych, of two bands
     assert all(attributes["alt"] for attributes in images)
 
 
 def test_the_numbers_and_words_are_there(result: ValidateResult) -> None:
-    text, tags = parse(result.report_path)
+    text, _ = parse(result.report_path)
     assert "worth trusting 1 step ahead" in text
     assert "2024-06-09 to 2024-07-27" in text
     assert "EPSG:32633" in text
@@ -83,18 +88,33 @@ def test_the_numbers_and_words_are_there(result: ValidateResult) -> None:
         r for r in result.rows if (r.method, r.band, r.metric) == ("forecast", "LST", "rmse")
     )
     assert f"{rmse.value:.4g}" in text
-    assert sum(tag == "svg" for tag, _ in tags.found) == 4  # RMSE and skill, two bands
+    # RMSE and skill by lead of two bands; no spectra, for too many pixels are invalid.
+    assert text.count('<figure><p class="chart-title">') == 4
+    titles = re.findall(r'<figure class="plot"><p class="chart-title">([^<]*)', text)
+    assert [title.split(",")[0] for title in titles[: len(titles) // 2]] == [
+        "RMSE of each test step",
+        "Mean error of each test step",
+        "Forecast against observed",
+        "Forecast against observed",
+        "Which values occur",
+        *titles[5:8],
+    ]
+    assert [title[:10] for title in titles[5:8]] == ["The best p", "The median", "The worst "]
     for title in ("MAE", "RMSE", "bias", "R²", "SSIM", "PSNR"):
         assert f"<td>{title}" in text
 
 
 def test_names_are_escaped(engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nasty = dataclasses.replace(engine, fingerprint="<script>alert(1)</script>", horizon=1)
-    monkeypatch.setattr(report, "draw", lambda path, *_: path.write_bytes(b""))
-    result = write_validation(tmp_path / "run", nasty, ValidateSettings())
+    monkeypatch.setattr(map_pictures, "draw", lambda path, *_: path.write_bytes(b""))
+    commands = [Command("geoforecast stack '</pre><script>alert(2)</script>'", {})]
+    settings = ValidateSettings()
+    result = write_validation(tmp_path / "run", nasty, settings, commands=commands)
     text, tags = parse(result.report_path)
-    assert "&lt;script&gt;" in text
-    assert not any(tag == "script" for tag, _ in tags.found)
+    assert "&lt;script&gt;alert(1)" in text
+    assert "&lt;script&gt;alert(2)" in text
+    assert [a for tag, a in tags.found if tag == "script"][-1] == {}
+    assert sum(tag == "script" for tag, _ in tags.found) == 3
 
 
 def test_scales_are_centred_on_zero_and_shared_over_leads(
@@ -106,7 +126,7 @@ def test_scales_are_centred_on_zero_and_shared_over_leads(
         path.write_bytes(b"")
         drawn[path.stem] = panels
 
-    monkeypatch.setattr(report, "draw", keep)
+    monkeypatch.setattr(map_pictures, "draw", keep)
     write_validation(tmp_path / "run", engine, ValidateSettings())
     for band in ("NDVI", "LST"):
         observed, forecast, difference = drawn.pop(f"{band}_lead1_triptych")
@@ -123,12 +143,12 @@ def test_scales_are_centred_on_zero_and_shared_over_leads(
 def test_too_many_pictures_stay_outside(
     engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report, "draw", lambda path, *_: path.write_bytes(b""))
+    monkeypatch.setattr(map_pictures, "draw", lambda path, *_: path.write_bytes(b""))
     monkeypatch.setattr(report, "MAX_PICTURES", 5)
     result = write_validation(tmp_path / "run", engine, ValidateSettings())
     text, tags = parse(result.report_path)
-    assert sum(tag == "img" for tag, _ in tags.found) == 5
-    assert "15 further maps are in the folder maps/" in text
+    assert sum(tag == "img" and "data-side" not in a for tag, a in tags.found) == 5
+    assert "39 further maps are in the folder maps/" in text
 
 
 def test_labels_keep_apart_and_inside() -> None:

@@ -7,7 +7,8 @@ import pytest
 from skimage.metrics import structural_similarity
 
 from geoforecast.raster.grid import Tile
-from geoforecast.validate.ssim import MARGIN_PX, local_moments, ssim_map, window_for
+from geoforecast.validate import ssim
+from geoforecast.validate.ssim import MARGIN_PX, ssim_map, ssim_sum, window_for
 
 MEAN, RANGE = 290.0, 25.0
 
@@ -20,11 +21,10 @@ def fields(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def similarity(f: np.ndarray, o: np.ndarray, scored: np.ndarray, window: int = 7) -> np.ndarray:
-    moments = [local_moments(image, scored, MEAN, window) for image in (f, o)]
-    return ssim_map(moments[0], moments[1], MEAN, RANGE, window)
+    return ssim_map(f, o, scored, MEAN, RANGE, window)
 
 
-@pytest.mark.parametrize("shape", [(20, 33), (7, 9), (5, 5), (4, 12), (3, 3)])
+@pytest.mark.parametrize("shape", [(20, 33), (9, 300), (7, 9), (5, 5), (4, 12), (3, 3)])
 def test_same_map_as_scikit_image(shape: tuple[int, int]) -> None:
     f, o, scored = fields(shape)
     window = window_for(shape)
@@ -46,8 +46,21 @@ def test_tiles_equal_the_whole_to_the_bit() -> None:
     expected = similarity(f, o, scored)
     for tile in (Tile(0, 5, 0, 8), Tile(5, 6, 8, 30), Tile(19, 20, 32, 33)):
         outer = tile.expanded(MARGIN_PX, shape)
-        part = similarity(f[outer.slices], o[outer.slices], scored[outer.slices])
+        images = (f[outer.slices], o[outer.slices], scored[outer.slices])
+        part = similarity(*images)
         np.testing.assert_array_equal(part[tile.within(outer)], expected[tile.slices])
+        total = ssim_sum(*images, MEAN, RANGE, 7, inner=tile.within(outer))
+        own = scored[tile.slices]
+        np.testing.assert_allclose(total, expected[tile.slices][own].sum(), rtol=1e-12, atol=1e-12)
+
+
+def test_threads_and_strips_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    f, o, scored = fields((40, 300))  # three strips
+    one = ssim_sum(f, o, scored, MEAN, RANGE, 7)
+    whole = similarity(f, o, scored)
+    monkeypatch.setattr(ssim, "BAND_PX", 7)
+    assert ssim_sum(f, o, scored, MEAN, RANGE, 7, jobs=3) == one
+    np.testing.assert_array_equal(ssim_map(f, o, scored, MEAN, RANGE, 7, jobs=3), whole)
 
 
 def test_identical_images_score_one() -> None:

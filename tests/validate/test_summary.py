@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from geoforecast.figures.words import four_digits
 from geoforecast.validate import skill_table
-from geoforecast.validate.accumulate import best_reference
-from geoforecast.validate.summary import (
-    LeadSummary,
-    MetricRow,
-    improvement,
-    percent,
-    plain_sentences,
-)
-from geoforecast.validate.verb import ValidateResult
+from geoforecast.validate.result import ValidateResult
+from geoforecast.validate.rows import MetricRow
+from geoforecast.validate.scores import best_reference
+from geoforecast.validate.summary import LeadSummary, improvement, percent, plain_sentences
 
 NAN = math.nan
 
@@ -31,8 +27,9 @@ def item(lead: int, skill: float, best: str = "persistence", **changes: Any) -> 
 def test_rows_are_tidy_and_complete(result: ValidateResult) -> None:
     keys = [(r.method, r.band, r.lead, r.metric) for r in result.rows]
     assert len(keys) == len(set(keys))
-    # 2 bands x 3 leads x (3 methods x 6 metrics + rmse and mae skill x (2 references + best))
-    assert len(keys) == 2 * 3 * (3 * 6 + 2 * 3)
+    # 2 bands x 3 leads x (3 methods x 12 metrics + rmse and mae skill x (2 references + best)
+    # + interval and p-value of the skill + 17 of the maps and pixels of 2 methods)
+    assert len(keys) == 2 * 3 * (3 * 12 + 2 * 3 + 3 + 2 * 17)
     assert {r.method for r in result.rows} == {"forecast", "persistence", "climatology"}
 
 
@@ -100,6 +97,23 @@ def test_verdict(skill: float, better_steps: int, verdict: str) -> None:
     assert item(1, skill, better_steps=better_steps).verdict == verdict
 
 
+def test_a_gain_that_may_be_chance_is_said_to_be() -> None:
+    sure = replace(item(1, 0.12), low=0.04, high=0.2)
+    unsure = replace(item(2, 0.06), low=-0.03, high=0.14)
+    (text,) = plain_sentences([sure, unsure])
+    assert text.endswith(
+        "; at lead 2 that may be chance: the forecast is not distinguishable from persistence "
+        "(95 % interval of the gain -3 % to +14 %)."
+    )
+    (text,) = plain_sentences([replace(one, low=-0.03, high=0.3) for one in (sure, unsure)])
+    assert "at leads 1-2 that may be chance" in text
+    assert "(the 95 % intervals of the gain hold 0)" in text
+    assert "chance" not in plain_sentences([sure])[0]
+    assert not item(1, 0.12).may_be_chance  # nothing is known
+    (text,) = plain_sentences([replace(item(1, -0.1), low=-0.3, high=0.1)])
+    assert "the forecast's RMSE is 10 % higher); at lead 1 that may be chance" in text
+
+
 def test_equal_percentages_are_said_once() -> None:
     (text,) = plain_sentences([item(1, 0.012), item(2, 0.008)])
     assert "(RMSE 1 % below" in text
@@ -132,7 +146,8 @@ def test_skill_table(result: ValidateResult) -> None:
     assert lines[2].split() == ["persistence", *expected]
     assert lines[4].startswith("skill over the best reference")
     assert "+50 %" in lines[4]
-    assert lines[7].startswith("LST RMSE [K]")
+    assert lines[5].startswith("  its 95 % interval")
+    assert lines[8].startswith("LST RMSE [K]")
 
 
 def test_describe_shows_table_sentence_and_places(result: ValidateResult) -> None:

@@ -18,20 +18,28 @@ from geoforecast.errors import SeriesTooShortError
 from geoforecast.project import Project, read_history
 from geoforecast.samples.split import Split
 from geoforecast.settings import ValidateSettings
-from geoforecast.validate import ValidateResult, validate_run, verb
-from geoforecast.validate.verb import write_validation
+from geoforecast.validate import ValidateResult, validate_run, writing
+from geoforecast.validate.writing import write_validation
 
 
 def test_every_promised_file_is_there(result: ValidateResult) -> None:
     names = sorted(path.name for path in result.folder.iterdir())
-    assert names == ["maps", "metrics.csv", "metrics.json", "report.html"]
-    quantities = ("bias", "difference", "rmse_skill")
+    assert names == [
+        *("item.json", "maps", "metrics.csv", "metrics.json", "quality.xml", "report.html")
+    ]
+    quantities = (
+        *("bias", "difference", "rmse_skill", "abs_error", "local_ssim"),
+        *("moran", "hotspots"),
+    )
     expected = {f"{b}_lead{k}_{q}" for b in ("NDVI", "LST") for k in (1, 2, 3) for q in quantities}
     assert {path.stem for path in result.maps} == expected
     assert {path.stem for path in result.pictures} == expected | {
         "NDVI_lead1_triptych",
         "LST_lead1_triptych",
     }
+    files = {path.name for path in (result.folder / "maps").iterdir()}
+    assert {name for name in files if name.endswith(".qml")} == {f"{stem}.qml" for stem in expected}
+    assert {name for name in files if name.endswith(".gif")} == {"NDVI_lead1.gif", "LST_lead1.gif"}
     assert all(path.is_file() for path in (*result.maps, *result.pictures, result.report_path))
 
 
@@ -41,7 +49,10 @@ def test_csv_and_json_hold_the_rows(result: ValidateResult) -> None:
     content = json.loads(result.json_path.read_text())
     assert len(lines) == len(content["rows"]) == len(result.rows)
     for line, entry, row in zip(lines, content["rows"], result.rows, strict=True):
-        assert float(line["value"]) == row.value == entry["value"]
+        if row.reason:
+            assert (line["value"], entry["value"]) == ("", None)
+        else:
+            assert float(line["value"]) == row.value == entry["value"]
         assert (line["method"], int(line["lead"])) == (row.method, row.lead)
         assert int(line["pixels"]) == row.pixels
     assert content["split"]["test_start"] == "2024-06-09T00:00:00"
@@ -73,7 +84,7 @@ def test_a_reference_without_values_is_left_out_and_named(engine: Any, tmp_path:
     result = write_validation(tmp_path / "run", lacking, ValidateSettings())
     assert set(result.left_out) == {"climatology"}
     assert {row.method for row in result.rows} == {"forecast", "persistence"}
-    assert not any(math.isnan(row.value) for row in result.rows)
+    assert not any(math.isnan(row.value) for row in result.rows if row.metric == "rmse")
     assert "Left out: climatology" in result.report_path.read_text()
 
 
@@ -82,14 +93,14 @@ def test_nothing_valid_is_said_and_survived(engine: Any, tmp_path: Path) -> None
         def __getattr__(self, name: str) -> Any:
             return getattr(engine, name)
 
-        def hindcasts(self, tile: Any, steps: range, level: float = 0.0) -> Any:
-            for hindcast in engine.hindcasts(tile, steps, level):
+        def hindcasts(self, tile: Any, steps: range, level: float = 0.0, likely: int = 0) -> Any:
+            for hindcast in engine.hindcasts(tile, steps, level, likely):
                 yield dataclasses.replace(hindcast, valid=np.zeros_like(hindcast.valid))
 
     result = write_validation(tmp_path / "run", Blind(), ValidateSettings())
     assert all(math.isnan(row.value) and row.reason for row in result.rows)
     assert "cannot be judged" in result.sentence
-    assert len(result.maps) == 18
+    assert len(result.maps) == 42
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -118,7 +129,7 @@ def test_a_killed_writing_leaves_the_old_folder(
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(verb, "write_report", killed)
+    monkeypatch.setattr(writing, "write_report", killed)
     with pytest.raises(KeyboardInterrupt):
         write_validation(target, engine, ValidateSettings())
     assert (target / "report.html").read_text() == "old"
@@ -157,7 +168,7 @@ def test_a_swap_cut_short_is_put_right_first(
     aside = target.with_name(".default-old-12345678")
     aside.mkdir(parents=True)
     (aside / "report.html").write_text("old")
-    monkeypatch.setattr(verb, "write_report", lambda *_: 1 / 0)
+    monkeypatch.setattr(writing, "write_report", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         validate_run(project, ValidateSettings())
     assert (target / "report.html").read_text() == "old"
