@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 
 
 def main() -> None:
@@ -12,8 +14,19 @@ def main() -> None:
     # short spin costs nothing on a quiet one. libgomp reads this when torch is first imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     from geoforecast.cli import cli
+    from geoforecast.system import Signals, launched
 
-    cli(prog_name="geoforecast")
+    try:
+        cli(prog_name="geoforecast", obj=Signals(to_the_end=True))
+    except SystemExit as end:
+        if launched().size == 1:
+            raise
+        # The interpreter is not taken down where several processes talk: a thread of gloo that
+        # gives a tensor back meanwhile aborts the process, after all is written.
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(end.code if isinstance(end.code, int) else bool(end.code))
 
 
 if __name__ == "__main__":

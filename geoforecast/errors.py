@@ -12,7 +12,7 @@
     │   └── GridMismatchError   rasters that do not lie on one grid
     ├── SeriesTooShortError     not enough steps for what was asked
     ├── RunError                a run that is missing or does not fit the cube
-    ├── QualityGateError        exit 1: `validate --fail-under` was not met
+    ├── QualityGateError        exit 1: `validate --fail-under` or `--strict` was not met
     └── InterruptedRunError     exit 75: stopped early, the same command goes on
 
 A message says what is wrong, where (with values), and what to do about it.
@@ -88,7 +88,7 @@ class RunError(GeoforecastError):
 
 
 class QualityGateError(GeoforecastError):
-    """The forecast did not reach the skill that `--fail-under` demands."""
+    """The forecast did not reach what `--fail-under` or `--strict` demands."""
 
     exit_code = 1
 

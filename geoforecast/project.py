@@ -20,10 +20,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from geoforecast import __version__
 from geoforecast.errors import ProjectError, SettingsError
+from geoforecast.locking import alone, sharing
 from geoforecast.settings import InputSettings, read_settings_file, resolve_settings
 
 SETTINGS_FILE = "geoforecast.toml"
@@ -77,6 +76,15 @@ class Project:
     def validation_dir(self, run: str) -> Path:
         return self.root / "validation" / checked_name(run)
 
+    def comparison(self, name: str, role: str) -> Project:
+        """Where scenes that are only compared are stacked: a project of its own.
+
+        Args:
+            name: of the validation.
+            role: ``forecast`` or ``observed``.
+        """
+        return Project(self.root / "comparisons" / checked_name(name) / role)
+
     def settings(self, section: str, **given: Any) -> Any:
         """The settings of one section; see settings.resolve_settings."""
         values = read_settings_file(self.settings_path)
@@ -121,25 +129,49 @@ class Project:
             ProjectError: another command holds it, it is not there, is read-only, or holds a
                 file in a folder's place.
         """
-        if not create and not self.root.is_dir():
+        if not create:
+            self._ensure_there()
+        self.ensure_writable()
+        with alone(self.root / ".lock", self._held()):
+            self._tidy()
+            yield
+
+    @contextlib.contextmanager
+    def lock_run(self, run: str) -> Iterator[None]:
+        """Hold one run alone, beside commands that hold other runs in the same way.
+
+        Until all of them have ended, nobody gets `lock`, so the cube stays as it is.
+
+        Args:
+            run: its name.
+        Raises:
+            ProjectError: see lock; or another command holds the run.
+        """
+        self._ensure_there()
+        self.ensure_writable()
+        held = ProjectError(
+            f"Another geoforecast command is working on the run '{run}' of {self.root}.",
+            remedy="Wait for it to end, or give another name with --run.",
+        )
+        mine = self.root / f".run-{checked_name(run)}.lock"
+        with sharing(self.root / ".lock", self._held(), self._tidy), alone(mine, held):
+            for leftover in sorted(self.run_dir(run).rglob(".*-writing-*")):
+                if WRITING_NAME.fullmatch(leftover.name):
+                    _remove(leftover)
+            yield
+
+    def _ensure_there(self) -> None:
+        if not self.root.is_dir():
             raise ProjectError(
                 f"There is no project at {self.root}.",
                 remedy="Check -p. Make one first: geoforecast stack FOLDER.",
             )
-        self.ensure_writable()
-        lock = FileLock(self.root / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise ProjectError(
-                f"Another geoforecast command is working on {self.root}.",
-                remedy="Wait for it to end, or use another project with -p.",
-            ) from error
-        try:
-            self._tidy()
-            yield
-        finally:
-            lock.release()
+
+    def _held(self) -> ProjectError:
+        return ProjectError(
+            f"Another geoforecast command is working on {self.root}.",
+            remedy="Wait for it to end, or use another project with -p.",
+        )
 
     def _tidy(self) -> None:
         """End half-done swaps and remove half-written files, with the lock held."""
@@ -212,8 +244,10 @@ def replacing(target: Path) -> Iterator[Path]:
         yield temporary
         _sync(temporary)
         put_in_place(temporary, target)
-    except BaseException:
+    except BaseException as error:
         _remove(temporary)
+        if isinstance(error, OSError) and error.errno and error.filename is None:
+            error.filename = str(target)  # writing to a full disk does not say where
         raise
 
 
@@ -296,15 +330,19 @@ def recorded(project: Project, command: str, settings: Any) -> Iterator[dict[str
         "start": _now(),
     }
     notes: dict[str, Any] = {}
+    failed = False
     try:
         yield notes
         entry["outcome"] = "done"
     except BaseException as error:
+        failed = True
         entry["outcome"] = f"{type(error).__name__}: {error}".splitlines()[0]
         raise
     finally:
         entry.update(plain(notes), end=_now())
-        _append_line(project.history_path, json.dumps(entry))
+        with contextlib.suppress(OSError) if failed else contextlib.nullcontext():
+            # What went wrong first is what must be told, on a full disk too.
+            _append_line(project.history_path, json.dumps(entry))
 
 
 def read_history(project: Project) -> list[dict[str, Any]]:

@@ -10,11 +10,13 @@ import os
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from geoforecast.errors import SettingsError, did_you_mean
+
+T = TypeVar("T")
 
 UNITS_SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 
@@ -146,3 +148,15 @@ def parse_shard(text: str) -> tuple[int, int] | None:
             remedy="Give i/n with i from 0 to n - 1, such as --shard 0/8.",
         )
     return int(index), int(count)
+
+
+def share(items: Sequence[T], index: int, count: int) -> Sequence[T]:
+    """The ``index``-th of ``count`` shares of some items, each of neighbours."""
+    return items[len(items) * index // count : len(items) * (index + 1) // count]
+
+
+def duration_text(seconds: float) -> str:
+    """A duration as a person says it."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -311,11 +311,15 @@ def command(*args):
     return [sys.executable, "-m", "geoforecast", *map(str, args)]
 
 
+# What a run keeps besides its results: states to go on from, and measured times.
+PASSING = ("last.pt", "before.pt", "speed.csv")
+
+
 def files_of(project, pattern):
     return {
         path.relative_to(project): path.read_bytes()
         for path in sorted(project.glob(pattern))
-        if path.is_file() and "last.pt" not in path.name
+        if path.is_file() and path.name not in PASSING
     }
 
 

@@ -1,5 +1,6 @@
 """The example series: what they hold, and that the same seed makes the same files."""
 
+import hashlib
 import runpy
 import subprocess
 import sys
@@ -50,3 +51,18 @@ def test_the_same_seed_makes_the_same_files(made, tmp_path):
     runpy.run_path(str(SCRIPT))["make_flood"](tmp_path)
     for path in tmp_path.glob("*.tif"):
         assert path.read_bytes() == (made / "flood" / path.name).read_bytes()
+
+
+def test_wheels_are_locked_by_their_hashes(tmp_path):
+    for name, content in (
+        ("torch-2.13.0+cpu-cp311-cp311-linux_x86_64.whl", b"t"),
+        ("geoforecast-0.1.0-py3-none-any.whl", b"g"),
+    ):
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "notes.txt").write_text("no wheel")
+    lock = runpy.run_path(str(SCRIPT.parent / "offline" / "pack.py"))["lock"]
+    digests = [hashlib.sha256(content).hexdigest() for content in (b"g", b"t")]
+    assert lock(tmp_path).splitlines() == [
+        f"geoforecast==0.1.0 --hash=sha256:{digests[0]}",
+        f"torch==2.13.0+cpu --hash=sha256:{digests[1]}",
+    ]

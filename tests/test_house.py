@@ -28,22 +28,25 @@ MAY_IMPORT = {
     "values": {"errors"},
     "settings": {"errors", "values"},
     "system": {"errors", "settings"},
-    "project": GROUND,
+    "locking": {"errors"},
+    "project": GROUND | {"locking"},
     "raster": GROUND | {"project"},
+    "cluster": GROUND | {"project"},
     "figures": GROUND | {"raster"},
     **{room: GROUND | {"project", "raster"} for room in ENGINE_PARTS},
     "forecast": GROUND | {"project", "raster"} | ENGINE_PARTS,
     **{
-        verb: GROUND | {"project", "raster", "figures", "forecast"} | ENGINE_PARTS for verb in VERBS
+        verb: GROUND | {"project", "raster", "figures", "cluster", "forecast"} | ENGINE_PARTS
+        for verb in VERBS
     },
     "doctor": GROUND | {"project", "raster", "forecast"} | ENGINE_PARTS,
     "status": GROUND | {"project", "raster", "forecast"} | ENGINE_PARTS,
     "cli": GROUND | {"project", "doctor", "status"} | VERBS,
-    "__main__": {"cli"},
+    "__main__": {"cli", "system"},
     "__init__": set(),
 }
 # What is imported under another name than it is installed by.
-INSTALLED_AS = {"skimage": "scikit-image", "google_crc32c": "google-crc32c"}
+INSTALLED_AS = {"skimage": "scikit-image", "google_crc32c": "google-crc32c", "PIL": "pillow"}
 
 
 def name_of(path: Path) -> str:

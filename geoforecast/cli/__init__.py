@@ -12,11 +12,21 @@ import click
 
 from geoforecast import __version__
 from geoforecast.cli.chain import SHARED, Call, Done, VerbChain, prepare
-from geoforecast.cli.options import given, progress_bar, setting_options, shared_options
+from geoforecast.cli.folders import stacked_folders
+from geoforecast.cli.options import (
+    checked_work,
+    dry_run_option,
+    given,
+    jobs_option,
+    progress_bar,
+    setting_options,
+    shared_options,
+    work_options,
+)
 from geoforecast.errors import InputError, SettingsError
 from geoforecast.project import Project
 from geoforecast.system import Signals
-from geoforecast.values import duration_seconds, parse_shard
+from geoforecast.values import duration_seconds
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -35,21 +45,7 @@ def cli(**_: Any) -> None:
 @cli.command("stack", context_settings=CONTEXT)
 @click.argument("inputs", nargs=-1, metavar="FOLDER...")
 @setting_options("stack", "split")
-@click.option("-j", "--jobs", type=click.IntRange(min=1), help="Threads; default: all granted.")
-@click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
-@click.option(
-    "--shard",
-    metavar="I/N",
-    default="",
-    help="Do only this share of the work, I from 0 to N - 1, as one of N jobs; see --finalise.",
-)
-@click.option("--finalise", is_flag=True, help="Put the cube in place that shards have made.")
-@click.option(
-    "--scheduler",
-    metavar="ADDRESS",
-    default="",
-    help="Let the workers of a Dask cluster do the work, such as tcp://10.0.0.1:8786.",
-)
+@work_options("cube")
 @shared_options
 def stack(
     inputs: tuple[str, ...],
@@ -76,12 +72,7 @@ def stack(
                 remedy="Name it: geoforecast stack FOLDER, or set inputs in [stack] of "
                 "geoforecast.toml.",
             )
-        if bool(shard) + finalise + bool(scheduler) > 1:
-            raise SettingsError(
-                "--shard, --finalise and --scheduler are three ways of doing the work.",
-                remedy="Give one of them.",
-            )
-        part = parse_shard(shard)
+        part = checked_work(shard, finalise, scheduler)
 
         def call(_: Signals) -> Done:
             from geoforecast.stack import stack_scenes
@@ -108,8 +99,9 @@ def stack(
 
 @cli.command("train", context_settings=CONTEXT)
 @setting_options("train")
+@dry_run_option
 @shared_options
-def train(**options: Any) -> Any:
+def train(dry_run: bool, **options: Any) -> Any:
     """Train a model on the cube, or go on with one that was stopped."""
 
     def bind(project: Project) -> Call:
@@ -117,8 +109,12 @@ def train(**options: Any) -> Any:
         duration_seconds(settings.time_limit)  # a typo must show before the verbs before
 
         def call(signals: Signals) -> Done:
-            from geoforecast.train import train_model
+            from geoforecast.train import estimate_training, train_model
 
+            result: Any
+            if dry_run:
+                result = estimate_training(project, settings)
+                return Done(result, result.describe())
             with signals.later() as interrupted:
                 result = train_model(project, settings, interrupted=interrupted)
             return Done(result, result.describe())
@@ -130,18 +126,36 @@ def train(**options: Any) -> Any:
 
 @cli.command("predict", context_settings=CONTEXT)
 @setting_options("predict")
+@work_options("forecast")
 @shared_options
-def predict(**options: Any) -> Any:
+def predict(
+    jobs: int | None, dry_run: bool, shard: str, finalise: bool, scheduler: str, **options: Any
+) -> Any:
     """Write forecast GeoTIFFs of the next steps."""
 
     def bind(project: Project) -> Call:
         settings = project.settings("predict", **given(options, "predict"))
+        part = checked_work(shard, finalise, scheduler)
 
         def call(signals: Signals) -> Done:
-            from geoforecast.predict import predict_rasters
+            from geoforecast import predict as verb
 
-            with signals.later() as interrupted:
-                result = predict_rasters(project, settings, interrupted=interrupted)
+            result: Any
+            with progress_bar("predict") as progress, signals.later() as interrupted:
+                watched: dict[str, Any] = {"interrupted": interrupted, "progress": progress}
+                if dry_run:
+                    result = verb.estimate_forecast(project, settings, jobs=jobs)
+                elif part is not None:
+                    result = verb.predict_share(project, part, settings, jobs=jobs, **watched)
+                else:
+                    result = verb.predict_rasters(
+                        project,
+                        settings,
+                        jobs=jobs,
+                        finalise=finalise,
+                        scheduler=scheduler,
+                        **watched,
+                    )
             return Done(result, result.describe())
 
         return call
@@ -151,8 +165,9 @@ def predict(**options: Any) -> Any:
 
 @cli.command("validate", context_settings=CONTEXT)
 @setting_options("validate")
+@jobs_option
 @shared_options
-def validate(**options: Any) -> Any:
+def validate(jobs: int | None, **options: Any) -> Any:
     """Score a run on the test steps against simple forecasts."""
 
     def bind(project: Project) -> Call:
@@ -161,16 +176,40 @@ def validate(**options: Any) -> Any:
             from geoforecast.validate.gates import parse_gates
 
             parse_gates(settings.fail_under)
+        if settings.strict:
+            from geoforecast.validate.standards import refuse_strict
+
+            refuse_strict(settings.standard, settings.strict)
         if settings.events:
             from geoforecast.validate.events import parse_events
 
             parse_events(settings.events)
 
-        def call(_: Signals) -> Done:
-            from geoforecast.validate import validate_run
+        if bool(settings.forecast) != bool(settings.observed):
+            raise SettingsError(
+                "--forecast and --observed belong together.",
+                remedy="Give both folders, or neither to verify a run.",
+            )
+        if settings.forecast and settings.when_observed:
+            raise SettingsError(
+                "--forecast scores folders, --when-observed the forecasts of a run.",
+                remedy="Give one of them.",
+            )
+        stack_settings = project.settings("stack")
 
+        def call(_: Signals) -> Done:
+            from geoforecast.validate import validate_cubes, validate_issued, validate_run
+
+            if settings.forecast:
+                places = stacked_folders(project, settings, stack_settings, jobs)
+                with progress_bar("validate") as progress:
+                    result = validate_cubes(
+                        project, settings, *places, progress=progress, jobs=jobs
+                    )
+                return Done(result, result.describe())
+            verify = validate_issued if settings.when_observed else validate_run
             with progress_bar("validate") as progress:
-                result = validate_run(project, settings, progress=progress)
+                result = verify(project, settings, progress=progress, jobs=jobs)
             return Done(result, result.describe())
 
         return call
@@ -247,6 +286,22 @@ def sensors(**_: Any) -> Any:
             from geoforecast.stack.reading.sensors import describe, describe_sensors
 
             return Done(describe_sensors(), describe())
+
+        return call
+
+    return bind
+
+
+@cli.command("metrics", context_settings=CONTEXT)
+@shared_options
+def metrics(**_: Any) -> Any:
+    """List the metrics that validate tells, with their equations and sources."""
+
+    def bind(_project: Project) -> Call:
+        def call(_: Signals) -> Done:
+            from geoforecast.validate.listing import describe, describe_metrics
+
+            return Done(describe_metrics(), describe())
 
         return call
 

@@ -19,7 +19,7 @@ from geoforecast.errors import (
     from_system,
 )
 from geoforecast.project import Project, open_project, plain
-from geoforecast.system import Signals
+from geoforecast.system import Signals, launched
 
 SHARED = ("project", "as_json", "verbose", "quiet")
 
@@ -52,10 +52,11 @@ class VerbChain(click.Group):
         return click.Command.parse_args(self, ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with exit_codes(ctx), Signals() as signals:
+        with ctx.obj or Signals() as signals, exit_codes(ctx, signals):
             segments = self.segments(ctx.args)
             if not segments:
                 raise SettingsError("No verb is given.", remedy="See geoforecast --help.")
+            refuse_together([name for name, *_ in segments])
             contexts = [
                 self.commands[name].make_context(name, rest, parent=ctx) for name, *rest in segments
             ]
@@ -66,6 +67,8 @@ class VerbChain(click.Group):
             for call in calls:
                 done = call(signals)
                 signals.check()
+                if launched().rank:
+                    continue  # the first process speaks for all
                 click.echo(json.dumps(plain(done.result)) if shared["as_json"] else done.text)
                 if done.exit_code:
                     ctx.exit(done.exit_code)
@@ -90,6 +93,21 @@ class VerbChain(click.Group):
         return result
 
 
+def refuse_together(names: Sequence[str]) -> None:
+    """Of several processes that were started together, only training makes one result.
+
+    Raises:
+        SettingsError: they were given another verb.
+    """
+    size = launched().size
+    others = [name for name in names if name != "train"]
+    if size > 1 and others:
+        raise SettingsError(
+            f"{size} processes started together can train, not {others[0]}.",
+            remedy=f"Run geoforecast {others[0]} without torchrun, in a command of its own.",
+        )
+
+
 def takes_value(command: click.Command, token: str) -> bool:
     """Whether an option stands here whose value is the next word."""
     options = (option for option in command.params if isinstance(option, click.Option))
@@ -97,15 +115,19 @@ def takes_value(command: click.Command, token: str) -> bool:
 
 
 @contextlib.contextmanager
-def exit_codes(ctx: click.Context) -> Iterator[None]:
+def exit_codes(ctx: click.Context, signals: Signals) -> Iterator[None]:
     """Turn the errors of geoforecast into a message on stderr and an exit code."""
     try:
-        yield
+        try:
+            yield
+        finally:
+            signals.leaving = True
     except BrokenPipeError:
         raise  # whoever reads has enough: click ends quietly
     except (GeoforecastError, OSError) as error:
         known = from_system(error) if isinstance(error, OSError) else error
-        click.echo(f"Error: {known}", err=True)
+        rank = launched().rank
+        click.echo(f"Error{f' of process {rank}' if rank else ''}: {known}", err=True)
         ctx.exit(known.exit_code)
     except KeyboardInterrupt:
         click.echo("Stopped. Run the same command again to go on.", err=True)
@@ -139,4 +161,6 @@ def set_up_logging(level: int) -> None:
     logger = logging.getLogger("geoforecast")
     logger.handlers = [Echo()]
     logger.propagate = False
-    logger.setLevel({-1: logging.WARNING, 0: logging.INFO}.get(max(level, -1), logging.DEBUG))
+    quietest = {-1: logging.WARNING, 0: logging.INFO}.get(max(level, -1), logging.DEBUG)
+    # Of several processes, the first one says what all would.
+    logger.setLevel(logging.ERROR if launched().rank else quietest)

@@ -10,7 +10,9 @@ from typing import Any
 
 import click
 
+from geoforecast.errors import SettingsError
 from geoforecast.settings import SECTIONS, toml_key
+from geoforecast.values import parse_shard
 
 
 def shared_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -64,6 +66,63 @@ def _option(
         metavar=metavar or {int: "N", float: "X"}.get(hint, "TEXT"),
         help=f"{text}.{shown}",
     )
+
+
+jobs_option = click.option(
+    "-j", "--jobs", type=click.IntRange(min=1), help="Threads; default: all granted."
+)
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Say what it would take and write nothing."
+)
+
+
+def work_options(made: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options of verbs whose work can be spread.
+
+    Args:
+        made: what the verb makes.
+    """
+    options = [
+        jobs_option,
+        dry_run_option,
+        click.option(
+            "--shard",
+            metavar="I/N",
+            default="",
+            help="Do only this share of the work, I from 0 to N - 1, as one of N jobs; see "
+            "--finalise.",
+        ),
+        click.option(
+            "--finalise", is_flag=True, help=f"Put the {made} in place that shards have made."
+        ),
+        click.option(
+            "--scheduler",
+            metavar="ADDRESS",
+            default="",
+            help="Let the workers of a Dask cluster do the work, such as tcp://10.0.0.1:8786.",
+        ),
+    ]
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def checked_work(shard: str, finalise: bool, scheduler: str) -> tuple[int, int] | None:
+    """The share that --shard names, if these options go together.
+
+    Raises:
+        SettingsError: they do not, or it is no share.
+    """
+    if bool(shard) + finalise + bool(scheduler) > 1:
+        raise SettingsError(
+            "--shard, --finalise and --scheduler are three ways of doing the work.",
+            remedy="Give one of them.",
+        )
+    return parse_shard(shard)
 
 
 def given(options: dict[str, Any], section: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from geoforecast.errors import SettingsError, did_you_mean
 from geoforecast.settings.field import setting
 from geoforecast.settings.forecast import PredictSettings, TrainSettings, ValidateSettings
 from geoforecast.settings.presets import preset_values
-from geoforecast.settings.stack import InputSettings, SplitSettings, StackSettings
+from geoforecast.settings.stack import InputSettings, SplitSettings, StackSettings, Unsplit
 from geoforecast.values import convert
 
 VARIABLE_PREFIX = "GEOFORECAST_"
@@ -32,6 +32,7 @@ __all__ = [
     "SplitSettings",
     "StackSettings",
     "TrainSettings",
+    "Unsplit",
     "ValidateSettings",
     "read_settings_file",
     "resolve_settings",

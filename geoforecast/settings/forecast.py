@@ -6,6 +6,7 @@ import dataclasses
 
 from geoforecast.settings.field import setting
 from geoforecast.settings.presets import preset_names
+from geoforecast.settings.standards import NO_STANDARD, STANDARDS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,10 +94,27 @@ class TrainSettings:
     device: str = setting(
         "auto", "where tensors live", choices=("auto", "cpu", "cuda", "mps"), metavar=None
     )
+    precision: str = setting(
+        "auto",
+        "what gates are convolved in; states and sums stay in fp32; auto: bf16 on GPUs that have "
+        "it, else fp32",
+        choices=("auto", "fp32", "bf16"),
+        metavar=None,
+    )
     time_limit: str = setting(
         "",
         "stop cleanly after this long, such as 50min or 3h, and exit 75; running again goes on",
         metavar="TIME",
+    )
+    cache: str = setting(
+        "auto",
+        "where decoded samples are kept: memory, or a folder on a disk of this machine; auto: in "
+        "memory, or in $SLURM_TMPDIR where there is too little of it",
+        metavar="DIR",
+    )
+    tensorboard: bool = setting(False, "write TensorBoard's event files, to runs/NAME/tensorboard/")
+    profile: bool = setting(
+        False, "write where a step spends its time, to runs/NAME/profile/, before training"
     )
     overwrite: bool = setting(False, "train again, whatever is there")
 
@@ -127,7 +145,31 @@ class PredictSettings:
         flags=("--from",),
         metavar="DATE",
     )
-    tile: int = setting(512, "side of the tiles in pixels; never changes the result", minimum=16)
+    bias_correct: str = setting(
+        "none",
+        "map forecasts to the distribution of what came after earlier ones, on the validation "
+        "block and later; validate says whether it pays",
+        choices=("none", "mean-variance", "quantile"),
+        metavar=None,
+    )
+    smooth: float = setting(
+        0.0,
+        "smooth forecasts in time, with a bell of so many steps; 0: not at all",
+        minimum=0,
+        maximum=50,
+        metavar="STEPS",
+    )
+    clip: bool = setting(
+        True, "hold forecasts within what the band can be, such as 0 and more for counts"
+    )
+    vrt: bool = setting(
+        False, "write one file a layer as well, which holds all valid times as bands (a VRT)"
+    )
+    tile: int = setting(
+        256,
+        "side of the tiles in pixels, less where memory is short; never changes the result",
+        minimum=16,
+    )
     device: str = setting(
         "auto", "where tensors live", choices=("auto", "cpu", "cuda", "mps"), metavar=None
     )
@@ -138,6 +180,21 @@ class ValidateSettings:
     """How a run is verified: section [validate]."""
 
     run: str = setting("default", "name of the run to verify", metavar="NAME")
+    when_observed: bool = setting(
+        False,
+        "score the forecasts that predict wrote, as they are, wherever their scene has come since",
+    )
+    forecast: str = setting(
+        "",
+        "folder of forecasts, whoever made them, to score against --observed instead of a run",
+        metavar="DIR",
+    )
+    observed: str = setting(
+        "",
+        "folder of what came, read as [stack] says, on the grid of the forecasts; earlier scenes "
+        "make the simple forecasts",
+        metavar="DIR",
+    )
     interval: float = setting(
         0.9,
         "share that the verified interval shall cover; 0: none is verified",
@@ -146,15 +203,54 @@ class ValidateSettings:
     )
     fail_under: tuple[str, ...] = setting(
         (),
-        "exit 1 unless METRIC-skill over the best reference exceeds this, e.g. rmse-skill=0",
-        metavar="METRIC-skill=X",
+        "exit 1 unless the mean over leads reaches this: rmse-skill=0 for skill above 0, rmse=0.1 "
+        "for errors of 0.1 at most, csi-0.1=0.5 for events; comma-separated",
+        metavar="METRIC=X",
     )
+    standard: str = setting(
+        NO_STANDARD,
+        "hold the scores against the criteria of a standard",
+        choices=(NO_STANDARD, *STANDARDS),
+        metavar=None,
+    )
+    strict: bool = setting(False, "exit 1 unless every criterion of the standard is met")
     events: tuple[float | str, ...] = setting(
         (),
         "thresholds of events, in band units, ascending, that are scored as forecast or missed, "
         "or `none`; default: 0.1,1,5 for bands in mm/h, none for others",
         metavar="X,X",
     )
+    regions: str = setting(
+        "",
+        "polygons (GeoPackage, GeoJSON, Shapefile) whose pixels are scored by themselves as well",
+        metavar="FILE",
+    )
+    by: str = setting(
+        "",
+        "GeoTIFF of classes, such as land cover, each of which is scored by itself as well",
+        metavar="FILE",
+    )
+    ranges: tuple[float, ...] = setting(
+        (),
+        "edges of ranges of observed values, in band units, each of which is scored by itself as "
+        "well; no forecast should be chosen by one of them alone",
+        metavar="X,X",
+    )
+    bias_correct: str = setting(
+        "none",
+        "map forecasts to the distribution of what came after earlier ones, on the validation "
+        "block and later; as predict does",
+        choices=("none", "mean-variance", "quantile"),
+        metavar=None,
+    )
+    smooth: float = setting(
+        0.0,
+        "smooth forecasts in time, with a bell of so many steps; as predict does",
+        minimum=0,
+        maximum=50,
+        metavar="STEPS",
+    )
+    clip: bool = setting(True, "hold forecasts within the range of their band, as predict does")
     tile: int = setting(512, "side of the tiles in pixels; never changes the result", minimum=16)
     device: str = setting(
         "auto", "where tensors live", choices=("auto", "cpu", "cuda", "mps"), metavar=None

@@ -183,3 +183,13 @@ class SplitSettings:
     resplit: bool = setting(
         False, "share out anew when dates were added; else the test block keeps its start and grows"
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Unsplit(SplitSettings):
+    """No split: of a cube that is only compared with another nothing is learned.
+
+    A cube of any length can be made so; whenever it is made again, statistics are of all steps.
+    """
+
+    resplit: bool = True
