@@ -30,15 +30,14 @@ from PIL import Image
 from geoforecast.errors import DateError, GeoforecastError, SettingsError
 from geoforecast.figures.axes import COLOURS
 from geoforecast.figures.words import four_digits, shown_unit, step_length, time_label
-from geoforecast.forecast.engine import FORECAST, Engine, Hindcast, open_engine
+from geoforecast.forecast.engine import Engine, open_engine
 from geoforecast.forecast.kinds import BINARY, CATEGORICAL
+from geoforecast.forecast.outcome import FORECAST, Hindcast
 from geoforecast.project import Project
 from geoforecast.validate.class_pictures import OTHERS_COLOUR, OUTCOME_COLOURS, class_panels
 from geoforecast.validate.class_scores import judge
+from geoforecast.validate.palettes import DIVERGING, NOT_SCORED, SEQUENTIAL
 from geoforecast.validate.pictures import (
-    DIVERGING,
-    NOT_SCORED,
-    SEQUENTIAL,
     Panel,
     diverging_limit,
     draw,
