@@ -34,16 +34,16 @@ from geoforecast.forecast.engine import Engine, open_engine
 from geoforecast.forecast.kinds import BINARY, CATEGORICAL
 from geoforecast.forecast.outcome import FORECAST, Hindcast
 from geoforecast.project import Project
-from geoforecast.validate.class_pictures import OTHERS_COLOUR, OUTCOME_COLOURS, class_panels
-from geoforecast.validate.class_scores import judge
-from geoforecast.validate.palettes import DIVERGING, NOT_SCORED, SEQUENTIAL
-from geoforecast.validate.pictures import (
+from geoforecast.validate.report.class_pictures import OTHERS_COLOUR, OUTCOME_COLOURS, class_panels
+from geoforecast.validate.report.palettes import DIVERGING, NOT_SCORED, SEQUENTIAL
+from geoforecast.validate.report.pictures import (
     Panel,
     diverging_limit,
     draw,
     is_wide,
     shared_limits,
 )
+from geoforecast.validate.scoring.class_scores import judge
 
 PANEL_IN, DPI = 3.0, 100  # three panels make a picture of about 900 pixels
 PANEL_IN_WIDE = 4.5

@@ -173,15 +173,15 @@ def validate(jobs: int | None, **options: Any) -> Any:
     def bind(project: Project) -> Call:
         settings = project.settings("validate", **given(options, "validate"))
         if settings.fail_under:  # a typo must show before the verbs that come first
-            from geoforecast.validate.gates import parse_gates
+            from geoforecast.validate.verdict.gates import parse_gates
 
             parse_gates(settings.fail_under)
         if settings.strict:
-            from geoforecast.validate.standards import refuse_strict
+            from geoforecast.validate.verdict.standards import refuse_strict
 
             refuse_strict(settings.standard, settings.strict)
         if settings.events:
-            from geoforecast.validate.events import parse_events
+            from geoforecast.validate.scoring.thresholds import parse_events
 
             parse_events(settings.events)
 
@@ -299,7 +299,7 @@ def metrics(**_: Any) -> Any:
 
     def bind(_project: Project) -> Call:
         def call(_: Signals) -> Done:
-            from geoforecast.validate.listing import describe, describe_metrics
+            from geoforecast.validate.metrics.listing import describe, describe_metrics
 
             return Done(describe_metrics(), describe())
 

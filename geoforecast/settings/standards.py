@@ -1,7 +1,7 @@
 """Named sets of criteria: what `validate --standard NAME` holds a forecast against.
 
 A criterion is about the mean over all leads of one band. What each measure is, and of which
-targets it can be told, is decided where it is judged (`validate/standards.py`).
+targets it can be told, is decided where it is judged (`validate/verdict/standards.py`).
 """
 
 from __future__ import annotations

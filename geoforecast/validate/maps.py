@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from geoforecast.forecast.outcome import FORECAST, Hindcast
 from geoforecast.raster.cog import CogWriter
 from geoforecast.raster.grid import Tile
-from geoforecast.validate.accumulate import TileScores, scored_pixels
-from geoforecast.validate.class_scores import ClassScores
-from geoforecast.validate.hotspots import NOT_SCORED, SPOTS, hotspot_strips
-from geoforecast.validate.scores import Scores, map_reference
+from geoforecast.validate.metrics.hotspots import NOT_SCORED, SPOTS, hotspot_strips
+from geoforecast.validate.metrics.ssim import MIN_SHARE
+from geoforecast.validate.scoring.accumulate import TileScores, scored_pixels
+from geoforecast.validate.scoring.class_scores import ClassScores
+from geoforecast.validate.scoring.scores import Scores, map_reference
 from geoforecast.validate.source import Source
-from geoforecast.validate.ssim import MIN_SHARE
 
 PREVIEW_PX = 1000  # longest side of a drawn map
 SMALL_PX = 480  # of the further ones

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from geoforecast.validate.partings import parts_table
-from geoforecast.validate.rows import MetricRow
-from geoforecast.validate.standards import (
+from geoforecast.validate.scoring.partings import parts_table
+from geoforecast.validate.scoring.rows import MetricRow
+from geoforecast.validate.verdict.standards import (
     Check,
     render_standard,
 )
-from geoforecast.validate.summary import (
+from geoforecast.validate.verdict.summary import (
     LeadSummary,
     aligned,
     render_table,

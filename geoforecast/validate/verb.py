@@ -11,13 +11,13 @@ from geoforecast.forecast.finish import Finishing
 from geoforecast.project import Project, read_history, recorded
 from geoforecast.raster.cube import open_cube
 from geoforecast.settings import ValidateSettings
-from geoforecast.validate.events import parse_events
-from geoforecast.validate.gates import Gate, check_gates, parse_gates
 from geoforecast.validate.given import pair_cubes
 from geoforecast.validate.issued import open_issued
-from geoforecast.validate.reproduce import earlier_commands
+from geoforecast.validate.report.reproduce import earlier_commands
 from geoforecast.validate.result import ValidateResult
-from geoforecast.validate.standards import (
+from geoforecast.validate.scoring.thresholds import parse_events
+from geoforecast.validate.verdict.gates import Gate, check_gates, parse_gates
+from geoforecast.validate.verdict.standards import (
     check_standard,
     refuse_strict,
 )

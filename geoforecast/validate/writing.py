@@ -18,21 +18,6 @@ from geoforecast.project import replacing, write_json
 from geoforecast.raster.grid import Tile
 from geoforecast.settings import ValidateSettings
 from geoforecast.system import granted_cpus, keep_heap_small
-from geoforecast.validate.account import account_of, scored_of
-from geoforecast.validate.accumulate import TileScores, frame_plan, score_raster
-from geoforecast.validate.animation import write_animation
-from geoforecast.validate.cautions import cautions
-from geoforecast.validate.class_report import (
-    ClassEvidence,
-    write_class_report,
-    write_outcomes,
-)
-from geoforecast.validate.class_scores import class_plan, score_classes
-from geoforecast.validate.events import band_events, event_summaries, refuse_events
-from geoforecast.validate.films import Film, class_films, value_films
-from geoforecast.validate.frames import Frames
-from geoforecast.validate.item import write_item
-from geoforecast.validate.map_pictures import draw_pictures, map_scales, write_styles
 from geoforecast.validate.maps import (
     ALWAYS,
     BOUNDED,
@@ -44,24 +29,39 @@ from geoforecast.validate.maps import (
     write_differences,
     write_hotspots,
 )
-from geoforecast.validate.partings import open_partings, rows_of_parts
-from geoforecast.validate.quality import write_quality
-from geoforecast.validate.report import Evidence, write_report
-from geoforecast.validate.reproduce import Command
+from geoforecast.validate.records.account import account_of, scored_of
+from geoforecast.validate.records.item import write_item
+from geoforecast.validate.records.quality import write_quality
+from geoforecast.validate.report.animation import write_animation
+from geoforecast.validate.report.class_page import (
+    ClassEvidence,
+    write_class_report,
+    write_outcomes,
+)
+from geoforecast.validate.report.films import Film, class_films, value_films
+from geoforecast.validate.report.map_pictures import draw_pictures, map_scales, write_styles
+from geoforecast.validate.report.page import Evidence, write_report
+from geoforecast.validate.report.reproduce import Command
 from geoforecast.validate.result import ValidateResult
-from geoforecast.validate.rows import MetricRow, metric_rows
-from geoforecast.validate.scores import Scores, map_reference
+from geoforecast.validate.scoring.accumulate import TileScores, frame_plan, score_raster
+from geoforecast.validate.scoring.class_scores import class_plan, score_classes
+from geoforecast.validate.scoring.frames import Frames
+from geoforecast.validate.scoring.partings import open_partings, rows_of_parts
+from geoforecast.validate.scoring.rows import MetricRow, metric_rows
+from geoforecast.validate.scoring.scores import Scores, map_reference
+from geoforecast.validate.scoring.thresholds import band_events, event_summaries, refuse_events
+from geoforecast.validate.scoring.views import Views
 from geoforecast.validate.source import Source
-from geoforecast.validate.standards import (
+from geoforecast.validate.verdict.cautions import cautions
+from geoforecast.validate.verdict.standards import (
     judge_run,
 )
-from geoforecast.validate.summary import (
+from geoforecast.validate.verdict.summary import (
     improvement,
     period,
     plain_sentences,
     summarise,
 )
-from geoforecast.validate.views import Views
 
 Progress = Callable[[int, int], None]
 

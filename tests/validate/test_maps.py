@@ -12,7 +12,6 @@ import rasterio
 
 from geoforecast.raster.grid import Tile
 from geoforecast.validate import maps
-from geoforecast.validate.accumulate import score_raster
 from geoforecast.validate.maps import (
     DIFFERENCE,
     MapKey,
@@ -23,6 +22,7 @@ from geoforecast.validate.maps import (
     write_differences,
 )
 from geoforecast.validate.result import ValidateResult
+from geoforecast.validate.scoring.accumulate import score_raster
 
 
 def test_bias_and_skill_of_two_by_two() -> None:

@@ -1,0 +1,1 @@
+"""Metrics, one function each, of pooled sums, fields, members, courses or shifts."""

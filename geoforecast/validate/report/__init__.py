@@ -1,0 +1,1 @@
+"""What people look at: the report, its pictures, plots and animation, and styles for QGIS."""

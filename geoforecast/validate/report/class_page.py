@@ -1,0 +1,214 @@
+"""Maps and report of forecasts of classes, or of yes and no."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoforecast.figures.words import step_length, time_label
+from geoforecast.forecast.engine import Engine
+from geoforecast.forecast.kinds import BINARY
+from geoforecast.forecast.outcome import FORECAST
+from geoforecast.raster.cog import CogWriter
+from geoforecast.validate.maps import Preview, file_slugs, shown_steps
+from geoforecast.validate.metrics.classes import reliability_parts
+from geoforecast.validate.metrics.pooled import metrics
+from geoforecast.validate.report.class_pictures import OUTCOME_COLOURS, class_panels
+from geoforecast.validate.report.films import Film
+from geoforecast.validate.report.map_pictures import Picture
+from geoforecast.validate.report.page import data_uri, environment, provenance, undefined
+from geoforecast.validate.report.palettes import Scale
+from geoforecast.validate.report.pictures import draw
+from geoforecast.validate.report.plot_views import brier_by_date, reliability
+from geoforecast.validate.report.plots import Plot
+from geoforecast.validate.report.qgis import write_style
+from geoforecast.validate.report.reproduce import Command, recipe
+from geoforecast.validate.report.viewer import viewers_of
+from geoforecast.validate.scoring.class_scores import OUTCOMES, ClassScores, judge
+from geoforecast.validate.scoring.rows import MetricRow
+from geoforecast.validate.verdict.standards import Check
+from geoforecast.validate.verdict.summary import LeadSummary, period
+
+OUTCOME = "outcome"
+NOT_SCORED = 255
+PANELS = ("observed", FORECAST, OUTCOME)
+
+
+@dataclass(frozen=True)
+class ClassEvidence:
+    """All that the report tells; see report.Evidence."""
+
+    run: str
+    engine: Engine
+    settings: dict[str, Any]
+    scores: ClassScores
+    rows: tuple[MetricRow, ...]
+    summary: tuple[LeadSummary, ...]
+    sentences: tuple[str, ...]
+    left_out: dict[str, str]
+    pictures: tuple[Picture, ...]
+    films: tuple[Film, ...]
+    commands: Sequence[Command] = ()
+    parts: tuple[MetricRow, ...] = ()
+    checks: tuple[Check, ...] = ()
+
+
+def write_outcomes(
+    folder: Path, engine: Engine, scores: ClassScores, tile_px: int
+) -> tuple[Picture, ...]:
+    """Write what became of each pixel at one test step, for every band and lead.
+
+    Args:
+        folder: where the GeoTIFFs and PNGs go.
+        engine: hindcasts the chosen steps once more.
+        scores: tell which steps are worth showing.
+        tile_px: side of the tiles.
+    """
+    grid, steps, times = engine.cube.grid, shown_steps(scores), engine.cube.times
+    slugs = file_slugs(scores.bands)
+    kept = {(at, name): Preview(grid.shape) for at in steps for name in PANELS}
+    with contextlib.ExitStack() as stack:
+        writers = {
+            (band, lead): stack.enter_context(
+                CogWriter(
+                    folder / f"{slugs[band]}_lead{lead + 1}_{OUTCOME}.tif",
+                    grid,
+                    [f"{scores.bands[band]} {OUTCOME}"],
+                    nodata=NOT_SCORED,
+                    dtype="uint8",
+                    tags={"LEAD": str(lead + 1), "VALID_TIME": f"{times[step]}Z"}
+                    | {f"CODE_{code}": words for code, words in enumerate(OUTCOMES)},
+                )
+            )
+            for (band, lead), step in steps.items()
+        }
+        for tile in grid.tiles(tile_px):
+            for step in sorted(set(steps.values())):
+                for hindcast in engine.hindcasts(tile, range(step, step + 1)):
+                    judged = judge(engine, hindcast, scores.methods)
+                    for band in range(len(scores.bands)):
+                        at = (band, hindcast.lead - 1)
+                        if steps.get(at) != step:
+                            continue
+                        scored = judged.scored[band] & (judged.last[band] >= 0)
+                        outcome = np.where(scored, judged.outcome(FORECAST)[band], NOT_SCORED)
+                        writers[at].write(outcome[None].astype(np.uint8), tile)
+                        layers: dict[str, NDArray[Any]] = {
+                            "observed": judged.observed[band],
+                            FORECAST: judged.chosen[FORECAST][band],
+                            OUTCOME: outcome,
+                        }
+                        for name, values in layers.items():
+                            shown = np.where(scored, values, np.nan).astype(np.float32)
+                            kept[at, name].put(shown, tile)
+    for band, lead in steps:
+        path = folder / f"{slugs[band]}_lead{lead + 1}_{OUTCOME}.tif"
+        write_style(path, Scale(OUTCOME_COLOURS, words=OUTCOMES))
+    return tuple(
+        _draw(folder, engine, scores, at, {name: kept[at, name].values for name in PANELS})
+        for at in steps
+    )
+
+
+def _draw(
+    folder: Path,
+    engine: Engine,
+    scores: ClassScores,
+    at: tuple[int, int],
+    layers: Mapping[str, NDArray[np.float32]],
+) -> Picture:
+    band, lead = at
+    time = time_label(engine.cube.times[shown_steps(scores)[at]])
+    title = f"{scores.bands[band]}, {time}, {lead + 1} ahead"
+    panels = class_panels(layers["observed"], layers[FORECAST], layers[OUTCOME], scores.classes)
+    path = folder / f"{file_slugs(scores.bands)[band]}_lead{lead + 1}_{OUTCOME}.png"
+    draw(path, panels, engine.cube.grid, title)
+    return Picture(path, band, lead + 1, OUTCOME, f"{title}: observed, forecast and outcome")
+
+
+def write_class_report(path: Path, evidence: ClassEvidence) -> None:
+    """Fill the template; every text in it is escaped, every image embedded."""
+    engine, scores = evidence.engine, evidence.scores
+    text = (
+        environment()
+        .get_template("report_classes.html.j2")
+        .render(
+            run=evidence.run,
+            engine=engine,
+            scores=scores,
+            sentences=evidence.sentences,
+            checks=evidence.checks,
+            left_out=evidence.left_out,
+            grid=engine.cube.grid.describe(),
+            period=period(engine),
+            step=step_length(engine.cube.times),
+            rule=_rule_text(engine),
+            metrics=metrics(scores.kind),
+            bands=[_band_view(evidence, band) for band in range(len(scores.bands))],
+            images={picture: data_uri(picture.path) for picture in evidence.pictures},
+            undefined=undefined(evidence.rows),
+            viewers=viewers_of(evidence.films, len(engine.split.test_steps)),
+            provenance=provenance(evidence.run, engine, evidence.settings),
+            recipe=recipe(evidence.commands, evidence.settings),
+        )
+    )
+    path.write_text(text, encoding="utf-8")
+
+
+def _rule_text(engine: Engine) -> str:
+    """How probabilities become the map, in words."""
+    rules = engine.checkpoint.decision
+    if engine.series.target.kind == BINARY:
+        levels = ", ".join(f"{rule[0]:g}" for rule in rules)
+        return f"1 where the probability reaches {levels} (by lead; best CSI on validation)"
+    pairs = ", ".join(f"{stay:g} and {pull:g}" for stay, pull in rules)
+    return (
+        "the likeliest class, after the probability of the last class seen is multiplied by, and "
+        f"of each class' share in training is taken off, {pairs} (by lead; best sum of kappa and a "
+        "quarter of the figure of merit on validation)"
+    )
+
+
+def _band_view(evidence: ClassEvidence, band: int) -> dict[str, Any]:
+    """One band's part of the report."""
+    scores, name = evidence.scores, evidence.scores.bands[band]
+    value = {(r.method, r.lead, r.metric): r.value for r in evidence.rows if r.band == name}
+    summary = [item for item in evidence.summary if item.band == name]
+    errors = [[value[method, item.lead, "brier"] for method in scores.methods] for item in summary]
+    return {
+        "name": name,
+        "summary": summary,
+        "value": value,
+        "least": [min((v for v in row if v == v), default=None) for row in errors],
+        "table": _table(scores, band),
+        "plots": _plots(evidence, band),
+        "pictures": [p for p in evidence.pictures if p.band == band],
+    }
+
+
+def _plots(evidence: ClassEvidence, band: int) -> list[Plot]:
+    """The Brier score by date, and of yes or no how reliable probabilities are by lead."""
+    engine, scores = evidence.engine, evidence.scores
+    found = [brier_by_date(engine, scores, band)]
+    if scores.kind == BINARY:
+        for lead in dict.fromkeys((1, engine.horizon)):
+            parts = reliability_parts(scores.pooled(FORECAST, band, lead).chances)
+            found.append(reliability(f"Reliability of probabilities, lead {lead}", *parts))
+    return [plot for plot in found if plot is not None]
+
+
+def _table(scores: ClassScores, band: int) -> list[tuple[str, Sequence[str]]]:
+    """Rows of the confusion table in percent; unknown classes only if there are any."""
+    pooled = scores.pooled(FORECAST, band, 1)
+    names = [*(str(code) for code in scores.classes), "unknown"]
+    return [
+        (name, [f"{100 * count / max(pooled.n, 1):.1f}" if count else "" for count in row.tolist()])
+        for name, row in zip(names, pooled.table, strict=True)
+        if name != "unknown" or row.any()
+    ]

@@ -1,0 +1,284 @@
+"""Into which parts pixels and steps are divided, to say where, when and of what a forecast is good.
+
+Regions from polygons, classes from a raster, ranges of what came, and seasons. What is told of a
+part is told of all its pixels, so a pixel that lies in two regions counts in both.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoforecast.errors import InputError, SettingsError
+from geoforecast.raster.geotiff import Header, not_nodata, open_geotiff, read_header, read_pixels
+from geoforecast.raster.grid import Grid, Tile
+from geoforecast.raster.polygons import Region, rasterise, read_polygons
+from geoforecast.raster.resample import CoordinateMap, coordinate_map, sample
+from geoforecast.settings import ValidateSettings
+from geoforecast.validate.metrics.pooled import Pooled
+from geoforecast.validate.scoring.parts import part_pooled, part_rows
+from geoforecast.validate.scoring.rows import MetricRow
+from geoforecast.validate.scoring.scores import STATS, Scores
+from geoforecast.validate.scoring.sums import SUMS
+
+MOST_CLASSES = 64
+SEARCH_PX = 1024  # tiles in which a raster's classes are looked for
+SEASONS = ("DJF", "MAM", "JJA", "SON")  # by the first letters of their months
+LEAST_MONTHS = 3  # that test steps lie in, or there are no seasons to tell of
+
+Labels = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Parting:
+    """One way to divide pixels, the same at all times.
+
+    Attributes:
+        titles: of the parts.
+        at: labels of a tile's pixels, (y, x): number of the part, or -1 in none.
+    """
+
+    titles: tuple[str, ...]
+    at: Callable[[Tile], Labels]
+
+
+@dataclass(frozen=True)
+class Partings:
+    """All ways in which a validation divides pixels.
+
+    Attributes:
+        fixed: by where they lie.
+        edges: between ranges of observed values, band units, ascending; () for no ranges.
+    """
+
+    fixed: tuple[Parting, ...] = ()
+    edges: tuple[float, ...] = ()
+
+    @property
+    def titles(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the parts, of each way."""
+        fixed = tuple(one.titles for one in self.fixed)
+        return (*fixed, range_titles(self.edges)) if self.edges else fixed
+
+    def labels(self, tile: Tile) -> list[Labels]:
+        """Of each fixed way; see Parting."""
+        return [one.at(tile) for one in self.fixed]
+
+    def with_ranges(self, fixed: Sequence[Labels], observed: NDArray[Any]) -> list[Labels]:
+        """The labels of each way, of what was observed in a tile.
+
+        Args:
+            fixed: from ``labels``.
+            observed: (y, x) band units, anything where not scored.
+        """
+        if not self.edges:
+            return list(fixed)
+        # As float32, which the pixels are: a value at an edge is in the range above it.
+        edges = np.asarray(self.edges, dtype=np.float32)
+        return [*fixed, np.searchsorted(edges, observed, side="right").astype(np.int32)]
+
+
+NO_PARTINGS = Partings()
+
+
+def open_partings(settings: ValidateSettings, grid: Grid) -> Partings:
+    """What --regions, --by and --ranges ask for.
+
+    Args:
+        settings: of validate.
+        grid: of what is validated.
+    Raises:
+        InputError: a file cannot be read, or is not of this place.
+        SettingsError: ranges do not ascend.
+    """
+    fixed: list[Parting] = []
+    if settings.regions:
+        fixed += region_partings(read_polygons(Path(settings.regions), grid), grid)
+    if settings.by:
+        fixed.append(class_parting(Path(settings.by), grid))
+    return Partings(tuple(fixed), parse_ranges(settings.ranges))
+
+
+def parse_ranges(edges: Sequence[float]) -> tuple[float, ...]:
+    """Edges of ranges of values.
+
+    Raises:
+        SettingsError: they are not finite, or do not ascend.
+    """
+    if not all(math.isfinite(edge) for edge in edges) or list(edges) != sorted(set(edges)):
+        raise SettingsError(
+            f"--ranges {','.join(f'{edge:g}' for edge in edges)} does not ascend.",
+            remedy="Give finite numbers in ascending order, such as 0.2,0.4,0.6.",
+        )
+    return tuple(map(float, edges))
+
+
+def range_titles(edges: Sequence[float]) -> tuple[str, ...]:
+    """Names of the ranges between edges; () of none."""
+    if not edges:
+        return ()
+    between = [f"range {low:g} to {high:g}" for low, high in itertools.pairwise(edges)]
+    return (f"range below {edges[0]:g}", *between, f"range from {edges[-1]:g}")
+
+
+def region_partings(regions: Sequence[Region], grid: Grid) -> list[Parting]:
+    """Regions in as few ways as keep those that overlap apart, so that each counts whole."""
+    groups: list[list[Region]] = []
+    for region in regions:
+        for group in groups:
+            if all(region.geometry.intersection(one.geometry).area == 0 for one in group):
+                group.append(region)
+                break
+        else:
+            groups.append([region])
+
+    def parting(group: Sequence[Region]) -> Parting:
+        return Parting(
+            tuple(f"region {region.name}" for region in group),
+            lambda tile: rasterise(group, grid, tile) - np.int32(1),
+        )
+
+    return [parting(group) for group in groups]
+
+
+def class_parting(path: Path, grid: Grid) -> Parting:
+    """Classes of a raster of codes, which is laid on the grid by its nearest pixels.
+
+    Raises:
+        InputError: it has no whole numbers, more than one band, too many classes, or none here.
+    """
+    header = read_header(path)
+    if header.count != 1 or np.dtype(header.dtypes[0]).kind not in "ui":
+        raise InputError(
+            f"{path.name} is no raster of classes.",
+            where=f"{header.count} bands of {header.dtypes[0]}",
+            remedy="--by needs one band of whole numbers, such as a land cover map.",
+        )
+    way = coordinate_map(grid, header.grid)
+    codes: set[int] = set()
+    for tile in grid.tiles(SEARCH_PX):
+        values, known = _codes(header, way, tile)
+        codes.update(np.unique(values[known]).tolist())
+    if not 0 < len(codes) <= MOST_CLASSES:
+        what = f"{len(codes)} different codes, {MOST_CLASSES} are the most" if codes else "no code"
+        raise InputError(
+            f"{path.name} has {what}, on the pixels that are validated.",
+            remedy="Give a map of classes of this place.",
+        )
+    ascending = np.array(sorted(codes))
+
+    def at(tile: Tile) -> Labels:
+        values, known = _codes(header, way, tile)
+        return np.where(known, np.searchsorted(ascending, values), -1).astype(np.int32)
+
+    return Parting(tuple(f"class {code}" for code in ascending.tolist()), at)
+
+
+def _codes(
+    header: Header, way: CoordinateMap, tile: Tile
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Codes of a tile's pixels, 0 where there are none, and where there are."""
+    x, y = way.at(tile)
+    height, width = header.grid.shape
+    inside = (x >= -0.5) & (x < width - 0.5) & (y >= -0.5) & (y < height - 0.5)
+    dtype = np.dtype(header.dtypes[0])
+    if not inside.any():
+        return np.zeros(tile.shape, dtype), np.zeros(tile.shape, np.bool_)
+    cols, rows = (np.rint(place[inside]) for place in (x, y))
+    window = Tile(
+        max(0, int(rows.min()) - 1),
+        min(height, int(rows.max()) + 2),
+        max(0, int(cols.min()) - 1),
+        min(width, int(cols.max()) + 2),
+    )
+    with open_geotiff(header.path, header) as dataset:
+        raw = read_pixels(dataset, [1], window)[0]
+    known = not_nodata(raw, header.nodata[0])
+    return sample(raw, known, window, header.grid.shape, x, y, bilinear=False)
+
+
+def rows_of_parts(scores: Scores, times: NDArray[np.datetime64]) -> tuple[MetricRow, ...]:
+    """Rows of every part that was summed, and of seasons, where test steps lie in several.
+
+    Args:
+        scores: of the raster.
+        times: of the cube's steps.
+    """
+    rows: list[MetricRow] = []
+    for number, band in enumerate(scores.bands):
+        for lead in scores.leads:
+            parts = list(_summed_parts(scores, number, lead))
+            for title, pooled in [*parts, *_season_parts(scores, number, lead, times)]:
+                rows += part_rows(pooled, band, lead, title)
+    return tuple(rows)
+
+
+def _summed_parts(scores: Scores, band: int, lead: int) -> list[tuple[str, dict[str, Pooled]]]:
+    """Title and sums by method of the parts of pixels."""
+    found = []
+    for titles, sums in scores.parts:
+        for part, title in enumerate(titles):
+            of_methods = sums[lead - 1, :, band, part]
+            pooled = {
+                method: _pooled(scores, band, of_methods[number])
+                for number, method in enumerate(scores.methods)
+            }
+            found.append((title, pooled))
+    return found
+
+
+def _season_parts(
+    scores: Scores, band: int, lead: int, times: NDArray[np.datetime64]
+) -> list[tuple[str, dict[str, Pooled]]]:
+    """The same of the seasons of the valid times."""
+    months = times[list(scores.steps)].astype("datetime64[M]").astype(np.int64) % 12 + 1
+    seasons = months % 12 // 3
+    if len(set(months.tolist())) < LEAST_MONTHS or len(set(seasons.tolist())) < 2:
+        return []
+    frames = scores.sums[:, lead - 1, :, band, : len(SUMS)]
+    assert STATS[: len(SUMS)] == SUMS
+    return [
+        (
+            f"season {SEASONS[season]}",
+            {
+                method: _pooled(scores, band, frames[seasons == season, number].sum(axis=0))
+                for number, method in enumerate(scores.methods)
+            },
+        )
+        for season in sorted(set(seasons.tolist()))
+    ]
+
+
+def _pooled(scores: Scores, band: int, sums: NDArray[np.float64]) -> Pooled:
+    return part_pooled(sums, scores.shifts[band], scores.data_range[band])
+
+
+def parts_table(rows: Sequence[MetricRow], best: str = "rmse") -> list[list[str]]:
+    """Skill over the best reference and pixels of each part, for a terminal; [] of none.
+
+    Args:
+        rows: of metric_rows and rows_of_parts.
+        best: the metric that leads.
+    """
+    name = f"{best}_skill"
+    told = [row for row in rows if row.part and row.metric == name]
+    table: list[list[str]] = []
+    for band in dict.fromkeys(row.band for row in told):
+        own = [row for row in told if row.band == band]
+        leads = sorted({row.lead for row in own})
+        table.append([f"{band}: skill by part", *(f"lead {lead}" for lead in leads), "pixels"])
+        for part in dict.fromkeys(row.part for row in own):
+            found = {row.lead: row for row in own if row.part == part}
+            cells = [
+                "-" if math.isnan(found[lead].value) else f"{100 * found[lead].value:+.0f} %"
+                for lead in leads
+            ]
+            table.append([part, *cells, str(found[leads[0]].pixels)])
+    return table

@@ -1,0 +1,229 @@
+"""What the report draws beyond scores: further maps, values against each other, kept frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoforecast.raster.grid import Tile
+from geoforecast.samples.normaliser import BandStatistics
+from geoforecast.validate.metrics.ensemble import SIZE
+from geoforecast.validate.metrics.fields import WIDER
+from geoforecast.validate.scoring.frames import FramePlan, Frames
+
+CELLS = 96  # a side, of forecast against observed values
+LEAST_SHARE = 0.5  # of SSIM's window that must be scored for a pixel's similarity to count
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One band of a hindcast on one tile; (y, x) each, band units.
+
+    Attributes:
+        forecast, observed: NaN or anything where there is none.
+        usable: True = ``observed`` is.
+        scored: True = observed, and forecast by every method; finite there.
+        reference: of the method that maps are drawn against; None if there is none.
+        lower, upper: ends of the interval; None if there is none.
+        likely: (size, y, x) equally likely values; None if there are none.
+    """
+
+    forecast: NDArray[Any]
+    observed: NDArray[Any]
+    usable: NDArray[np.bool_]
+    scored: NDArray[np.bool_]
+    reference: NDArray[Any] | None
+    lower: NDArray[Any] | None
+    upper: NDArray[Any] | None
+    likely: NDArray[Any] | None
+
+
+@dataclass(frozen=True)
+class TileViews:
+    """What one tile adds.
+
+    Attributes:
+        size: (lead, band, y, x) sum of the error's size over scored steps.
+        similar, similar_n: sum of the structural similarity, and steps in which enough of the
+            window around a pixel was scored.
+        width, missed: sum of the interval's width, and steps outside it; without an interval
+            (lead, band, 0, 0).
+        cells: (lead, band, CELLS, CELLS) pixels by forecast and observed value.
+        chances: (lead, band, threshold, 2, SIZE + 1) pixels where an event did not come and where
+            it came, by how many of the equally likely values had it.
+        frames: small copies.
+    """
+
+    size: NDArray[np.float32]
+    similar: NDArray[np.float32]
+    similar_n: NDArray[np.int32]
+    width: NDArray[np.float32]
+    missed: NDArray[np.int32]
+    cells: NDArray[np.int64]
+    chances: NDArray[np.int64]
+    frames: Frames
+
+    @staticmethod
+    def empty(
+        plan: FramePlan, tile: Tile, events: Sequence[Sequence[float]], *, bounded: bool
+    ) -> TileViews:
+        """Nothing yet.
+
+        Args:
+            plan: what is kept of frames.
+            tile: the part.
+            events: thresholds of each band.
+            bounded: whether there is an interval.
+        """
+        layers = (plan.leads, plan.bands)
+        maps = (*layers, *tile.shape)
+        ends = maps if bounded else (*layers, 0, 0)
+        most = max(map(len, events), default=0)
+        return TileViews(
+            size=np.zeros(maps, np.float32),
+            similar=np.zeros(maps, np.float32),
+            similar_n=np.zeros(maps, np.int32),
+            width=np.zeros(ends, np.float32),
+            missed=np.zeros(ends, np.int32),
+            cells=np.zeros((*layers, CELLS, CELLS), np.int64),
+            chances=np.zeros((*layers, most, 2, SIZE + 1), np.int64),
+            frames=Frames(plan, tile),
+        )
+
+    def see(
+        self,
+        at: tuple[int, int, int],
+        seen: Seen,
+        statistics: BandStatistics,
+        events: Sequence[float],
+    ) -> None:
+        """One band of one hindcast.
+
+        Args:
+            at: step of the test block, lead and band, from 0.
+            seen: what was forecast, and what came.
+            statistics: of the band, in training.
+            events: thresholds of the band, band units.
+        """
+        step, lead, band = at
+        own, nothing = seen.scored, np.float32(np.nan)
+        forecast, observed = seen.forecast[own], seen.observed[own]
+        self.size[lead, band][own] += np.abs(forecast - observed)
+        self.cells[lead, band] += count_cells(forecast, observed, statistics)
+        if seen.lower is not None and seen.upper is not None:
+            low, high = seen.lower[own], seen.upper[own]
+            self.width[lead, band][own] += high - low
+            self.missed[lead, band][own] += (observed < low) | (observed > high)
+        if seen.likely is not None:
+            for number, threshold in enumerate(events):
+                self.chances[lead, band, number] += count_likely(seen, np.float32(threshold))
+        came = np.where(seen.usable, seen.observed, nothing)
+        self.frames.keep(step, lead, band, (came, seen.forecast))
+        if lead == 0:
+            scored = np.where(own, seen.observed, nothing)
+            courses = (scored, seen.forecast, seen.lower, seen.upper, seen.reference)
+            self.frames.follow(step, band, courses)
+
+    def see_similarity(
+        self,
+        at: tuple[int, int],
+        similarity: NDArray[np.floating],
+        scored: NDArray[np.bool_],
+        own: tuple[slice, slice],
+        window: int,
+    ) -> None:
+        """The structural similarity around each pixel of one band of one hindcast.
+
+        Args:
+            at: lead and band, from 0.
+            similarity: (y, x) of the tile.
+            scored: (y, x) bool, of the tile and half a window around it where the raster goes on.
+            own: the tile within that.
+            window: side of the window, pixels.
+        """
+        counted = scored[own] & (window_share(scored, window)[own] >= LEAST_SHARE)
+        self.similar[at][counted] += similarity[counted]
+        self.similar_n[at] += counted
+
+
+class Views:
+    """What all tiles added, but for the maps, which are written as they come.
+
+    Args:
+        plan: what is kept of frames.
+        events: thresholds of each band.
+    """
+
+    def __init__(self, plan: FramePlan, events: Sequence[Sequence[float]]) -> None:
+        layers = (plan.leads, plan.bands)
+        self.events = tuple(map(tuple, events))
+        self.frames = Frames(plan)
+        self.cells: NDArray[np.int64] = np.zeros((*layers, CELLS, CELLS), np.int64)
+        most = max(map(len, events), default=0)
+        self.chances: NDArray[np.int64] = np.zeros((*layers, most, 2, SIZE + 1), np.int64)
+
+    def add(self, tile: Tile, part: TileViews) -> None:
+        """Take over what a tile added."""
+        self.frames.add(tile, part.frames)
+        self.cells += part.cells
+        self.chances += part.chances
+
+
+def cell_edges(statistics: BandStatistics) -> tuple[float, float]:
+    """Lowest and highest value of the cells, band units: the training range, widened a little."""
+    low, high = statistics.minimum, statistics.maximum
+    if not high > low:
+        return low - 1, low + 1
+    margin = WIDER * (high - low)
+    return low - margin, high + margin
+
+
+def count_cells(
+    forecast: NDArray[Any], observed: NDArray[Any], statistics: BandStatistics
+) -> NDArray[np.int64]:
+    """(CELLS, CELLS) pixels by forecast and by observed value; beyond the edges in the last ones.
+
+    Args:
+        forecast, observed: (pixel,) finite, band units.
+        statistics: of the band, in training.
+    """
+    low, high = cell_edges(statistics)
+    scale = CELLS / (high - low)
+    places = [
+        np.clip((values.astype(np.float64) - low) * scale, 0, CELLS - 1).astype(np.int64)
+        for values in (forecast, observed)
+    ]
+    flat = np.bincount(places[0] * CELLS + places[1], minlength=CELLS * CELLS)
+    return flat.reshape(CELLS, CELLS)
+
+
+def count_likely(seen: Seen, threshold: np.float32) -> NDArray[np.int64]:
+    """(2, SIZE + 1) scored pixels where an event did not come and came, by how many values had it.
+
+    Both are rounded as pixels are, to float32.
+    """
+    assert seen.likely is not None
+    said = (seen.likely[:, seen.scored].astype(np.float32) >= threshold).sum(axis=0)
+    came = seen.observed[seen.scored] >= threshold
+    flat = np.bincount(came * (SIZE + 1) + said, minlength=2 * (SIZE + 1))
+    return flat.reshape(2, SIZE + 1)
+
+
+def window_share(scored: NDArray[np.bool_], window: int) -> NDArray[np.float64]:
+    """(y, x) how much of the square around each pixel is scored; beyond the raster nothing counts.
+
+    Integer sums: the same to the bit wherever a tile begins.
+    """
+    half = window // 2
+    counts = []
+    for values in (scored, np.ones_like(scored)):
+        padded = np.pad(values.astype(np.int32), ((half + 1, half), (half + 1, half)))
+        table = padded.cumsum(axis=0).cumsum(axis=1)
+        n = window
+        counts.append(table[n:, n:] - table[:-n, n:] - table[n:, :-n] + table[:-n, :-n])
+    share: NDArray[np.float64] = counts[0] / counts[1]
+    return share

@@ -1,0 +1,1 @@
+"""What scores mean: in words, against standards and gates, and what is suspicious."""
