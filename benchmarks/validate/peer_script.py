@@ -55,7 +55,7 @@ def noise(forecast: Any, observed: Any, span: float) -> float:
     return float(peak_signal_noise_ratio(observed[known], forecast[known], data_range=span))
 
 
-def by_scene(f: xr.DataArray, o: xr.DataArray, usual: xr.DataArray, span: float) -> dict[str, Any]:
+def by_scene(f: xr.DataArray, o: xr.DataArray, span: float) -> dict[str, Any]:
     """Every metric of each scene, lazily."""
     both = {"dim": SPACE, "skipna": True}
     scene = {
@@ -73,7 +73,6 @@ def by_scene(f: xr.DataArray, o: xr.DataArray, usual: xr.DataArray, span: float)
         "bias": xs.me(f, o, **both),
         "r2": xs.r2(f, o, **both),
         "correlation": xs.pearson_r(f, o, **both),
-        "anomaly_correlation": xs.pearson_r(f - usual, o - usual, **both),
         "variance_ratio": f.where(o.notnull()).var(SPACE) / o.where(f.notnull()).var(SPACE),
         "ssim": xr.apply_ufunc(similar, f, o, **scene),
         "psnr": xr.apply_ufunc(noise, f, o, **scene),
@@ -92,7 +91,7 @@ def scores(forecast: Path, observed: Path) -> dict[str, float]:
     lazy = {
         f"{name}_{metric}": value
         for name, made in (("forecast", f), ("persistence", last))
-        for metric, value in by_scene(made, came, came.mean(SPACE), span).items()
+        for metric, value in by_scene(made, came, span).items()
     }
     found = xr.Dataset(lazy).compute()
     return {str(name): float(values.mean()) for name, values in found.items()}

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from geoforecast.figures.words import time_label
 from geoforecast.forecast.outcome import FORECAST, Hindcast
 from geoforecast.forecast.series import Series, make_series
 from geoforecast.forecast.stream import TileStream
-from geoforecast.raster.cube import Cube
+from geoforecast.raster.cube import CHUNK_STEPS, Cube
 from geoforecast.raster.grid import Tile
 from geoforecast.references import reference_classes
 from geoforecast.samples.normaliser import BandStatistics
@@ -121,6 +122,7 @@ class Given:
             lookback=1,
             expect_from=len(self.series.days),  # no residual is ever asked for
         )
+        given = _Steps(self.forecasts, tile)
         nothing = np.full((len(self.band_names), *tile.shape), np.nan, dtype=np.float32)
         for step in (one for one in steps if one in self.pairs):
             made = dict.fromkeys(self.references, nothing)
@@ -129,13 +131,12 @@ class Given:
                 days = [float(self.series.days[step])]
                 simple = stream.forecasts(days, self.references)
                 made = {name: values[0][inner] for name, values in simple.items()}
-            at = self.pairs[step]
-            values, known = self.forecasts.read(at, at + 1, tile)
-            values, known = values[0][self._forecast_bands], known[0][self._forecast_bands]
+            values, known = given.at(self.pairs[step])
+            values, known = values[self._forecast_bands], known[self._forecast_bands]
             values = np.where(known, values, np.nan).astype(np.float32)
-            observed, valid = self.series.observed(step, step + 1, tile)
+            observed, valid = (part[inner] for part in stream.observed(step))
             forecasts = {FORECAST: values, **made}
-            yield Hindcast(step, 1, forecasts, observed[0], valid[0])
+            yield Hindcast(step, 1, forecasts, observed, valid)
 
     def _halo_px(self, steps: range) -> int:
         """Pixels around a tile that simple forecasts of it look at."""
@@ -146,6 +147,30 @@ class Given:
         if inits and any(one.needs_motion for one in classes):
             halo += math.ceil(max(self.series.motions.at(init).largest_px for init in inits)) + 2
         return halo
+
+
+class _Steps:
+    """Steps of a tile in the order of time; each chunk is decoded once.
+
+    Args:
+        cube: what is read.
+        tile: the pixels.
+    """
+
+    def __init__(self, cube: Cube, tile: Tile) -> None:
+        self._cube, self._tile = cube, tile
+        self._start = -CHUNK_STEPS
+        self._block: tuple[NDArray[Any], NDArray[np.bool_]] | None = None
+
+    def at(self, step: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """(band, y, x) values and validity."""
+        start = step - step % CHUNK_STEPS
+        if self._block is None or start != self._start:
+            self._block = None  # not both at once
+            stop = min(start + CHUNK_STEPS, len(self._cube.times))
+            self._start, self._block = start, self._cube.read(start, stop, self._tile)
+        values, valid = self._block
+        return values[step - start], valid[step - start]
 
 
 def pair_cubes(forecasts: Cube, observed: Cube) -> Given:

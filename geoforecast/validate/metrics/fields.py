@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,14 @@ from geoforecast.validate.metrics.alignment import (
     alignment_sums,
     find_shift,
 )
-from geoforecast.validate.metrics.autocorrelation import SUMS, from_sums, neighbour_sums
+from geoforecast.validate.metrics.autocorrelation import SUMS, Weights, from_sums, weigh
 from geoforecast.validate.metrics.pooled import UndefinedMetricError, metric
-from geoforecast.validate.metrics.spectra import NO_SPECTRA, Spectra, power_spectra
+from geoforecast.validate.metrics.spectra import (
+    NO_SPECTRA,
+    Spectra,
+    ring_power,
+    whole_blocks,
+)
 
 FIELD = "field"  # a kind of metrics: of frames, not of pixels
 FIELDS = ("observed", "forecast", "error")
@@ -55,24 +61,60 @@ class PooledFields:
 
 
 @dataclass(frozen=True)
-class Part:
-    """A part of a frame.
+class Came:
+    """What came in a part of a frame, and what of it is the same for all that was forecast.
 
     Attributes:
-        forecast, observed: (y, x) band units, finite where scored, with NEAR_PX around the part
-            where the raster goes on, and fractions.REACH_PX if events are scored.
+        observed: (y, x) band units, finite where scored, with NEAR_PX around the part where the
+            raster goes on, and fractions.REACH_PX if events are scored.
         scored: (y, x) bool.
         inner: the part.
         side: of the blocks that spectra are made of, 0 for none; the part begins with one.
         kept: rows and columns of the part whose alignment is looked at; see lattice.
+        statistics: of the band, in training.
     """
 
-    forecast: NDArray[Any]
     observed: NDArray[Any]
     scored: NDArray[np.bool_]
     inner: tuple[slice, slice]
     side: int
     kept: tuple[slice, slice]
+    statistics: BandStatistics
+
+    @property
+    def shift(self) -> float:
+        """A typical value, which sums are about."""
+        return self.statistics.mean if math.isfinite(self.statistics.mean) else 0.0
+
+    @cached_property
+    def weights(self) -> Weights:
+        """Who is whose neighbour."""
+        return weigh(self.scored, self.inner)
+
+    @cached_property
+    def neighbours(self) -> NDArray[np.float64]:
+        """(SUMS,)"""
+        return self.weights.sums(self.observed, self.shift)
+
+    @cached_property
+    def corners(self) -> NDArray[np.int64]:
+        """(block, 2) of the blocks of spectra that are scored."""
+        return whole_blocks(self.scored[self.inner], self.side)
+
+    @cached_property
+    def power(self) -> NDArray[np.float64]:
+        """(wavenumber,)"""
+        return self.power_of(self.observed)
+
+    @cached_property
+    def counts(self) -> NDArray[np.int64]:
+        """(BINS,)"""
+        return histogram(self.observed[self.inner][self.scored[self.inner]], self.statistics)
+
+    def power_of(self, field: NDArray[Any]) -> NDArray[np.float64]:
+        """(wavenumber,) of a field on the same pixels."""
+        inner = self.inner
+        return ring_power(field[inner], self.scored[inner], self.corners, self.side)
 
 
 @dataclass
@@ -98,28 +140,29 @@ class FieldSums:
         shifts = np.zeros((steps, SHIFTS, SHIFTS, len(ALIGNMENT_SUMS)))
         return FieldSums(nothing, NO_SPECTRA, np.zeros((2, BINS), np.int64), shifts)
 
-    def add(self, step: int, part: Part, statistics: BandStatistics) -> None:
+    def add(self, step: int, forecast: NDArray[Any], came: Came) -> None:
         """Add a part of a frame.
 
         Args:
             step: of the test block, from 0.
-            part: what was forecast, and what came.
-            statistics: of the band, in training.
+            forecast: (y, x) band units, finite where scored; of the same place as what came.
+            came: what came.
         """
-        scored, inner = part.scored, part.inner
-        shift = statistics.mean if math.isfinite(statistics.mean) else 0.0
+        scored, inner, shift = came.scored, came.inner, came.shift
         error = np.zeros(scored.shape)
-        np.subtract(part.forecast, part.observed, out=error, where=scored, dtype=np.float64)
-        fields = ((part.observed, shift), (part.forecast, shift), (error, 0.0))
-        for number, (field, about) in enumerate(fields):
-            self.neighbours[step, number] += neighbour_sums(field, scored, inner, about)
-        forecast, observed, own = part.forecast[inner], part.observed[inner], scored[inner]
-        if part.side:
-            self.spectra = self.spectra + power_spectra(forecast, observed, own, part.side)
-        for number, field in enumerate((observed, forecast)):
-            self.counts[number] += histogram(field[own], statistics)
+        np.subtract(forecast, came.observed, out=error, where=scored, dtype=np.float64)
+        self.neighbours[step] += (
+            came.neighbours,
+            came.weights.sums(forecast, shift),
+            came.weights.sums(error, 0.0),
+        )
+        if len(came.corners):
+            powers = came.power_of(forecast), came.power
+            self.spectra = self.spectra + Spectra(came.side, len(came.corners), *powers)
+        self.counts[0] += came.counts
+        self.counts[1] += histogram(forecast[inner][scored[inner]], came.statistics)
         self.shifts[step] += alignment_sums(
-            part.forecast, part.observed, scored, inner, part.kept, shift
+            forecast, came.observed, scored, inner, came.kept, shift
         )
 
     def __iadd__(self, other: FieldSums) -> FieldSums:

@@ -19,7 +19,7 @@ from geoforecast.samples.normaliser import BandStatistics
 from geoforecast.validate.metrics.alignment import MOST_PX
 from geoforecast.validate.metrics.ensemble import ENSEMBLE_SUMS, RANKS, SIZE, ensemble_sums
 from geoforecast.validate.metrics.events import EVENT_SUMS, event_counts
-from geoforecast.validate.metrics.fields import NEAR_PX, Part
+from geoforecast.validate.metrics.fields import NEAR_PX, Came
 from geoforecast.validate.metrics.fractions import REACH_PX
 from geoforecast.validate.metrics.spectra import block_side
 from geoforecast.validate.metrics.ssim import MARGIN_PX, ssim_map, ssim_sum, window_for
@@ -304,6 +304,7 @@ def _add_frame(scores: TileScores, hindcast: Hindcast, band: int, rules: _Rules)
     o = observed[inner][own]
     similar = window > 0 and data_range > 0 and bool(own.any())
     near = rules.near
+    came = Came(observed, scored, inner, rules.side, rules.kept, statistics)
     scores.seen[lead, band] += int(seen.sum())
     scores.scored[lead, band] += own
     if hindcast.lower is not None and hindcast.upper is not None:
@@ -333,9 +334,8 @@ def _add_frame(scores: TileScores, hindcast: Hindcast, band: int, rules: _Rules)
             else:
                 cell[len(SUMS)] = ssim_sum(values[near], observed[near], *about, inner=rules.own)
         if method in (FORECAST, rules.against):
-            part = Part(values, observed, scored, inner, rules.side, rules.kept)
             key = (method, band, hindcast.lead)
-            scores.looks.see(key, step, part, statistics, events)
+            scores.looks.see(key, step, values, came, events)
             last = hindcast.forecasts.get("persistence")
             scores.courses[key].add(
                 step,
