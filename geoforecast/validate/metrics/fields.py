@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -109,12 +110,16 @@ class Came:
     @cached_property
     def counts(self) -> NDArray[np.int64]:
         """(BINS,)"""
-        return histogram(self.observed[self.inner][self.scored[self.inner]], self.statistics)
+        return self.counts_of(self.observed)
 
     def power_of(self, field: NDArray[Any]) -> NDArray[np.float64]:
         """(wavenumber,) of a field on the same pixels."""
         inner = self.inner
         return ring_power(field[inner], self.scored[inner], self.corners, self.side)
+
+    def counts_of(self, field: NDArray[Any]) -> NDArray[np.int64]:
+        """(BINS,) of a field on the same pixels."""
+        return histogram(field[self.inner], self.scored[self.inner], self.statistics)
 
 
 @dataclass
@@ -160,7 +165,7 @@ class FieldSums:
             powers = came.power_of(forecast), came.power
             self.spectra = self.spectra + Spectra(came.side, len(came.corners), *powers)
         self.counts[0] += came.counts
-        self.counts[1] += histogram(forecast[inner][scored[inner]], came.statistics)
+        self.counts[1] += came.counts_of(forecast)
         self.shifts[step] += alignment_sums(
             forecast, came.observed, scored, inner, came.kept, shift
         )
@@ -187,18 +192,35 @@ class FieldSums:
         )
 
 
-def histogram(values: NDArray[Any], statistics: BandStatistics) -> NDArray[np.int64]:
+def histogram(
+    values: NDArray[Any], scored: NDArray[np.bool_], statistics: BandStatistics
+) -> NDArray[np.int64]:
     """(BINS,) how many values lie in which part of the training range, widened a little.
 
     Values beyond count in the first and the last.
+
+    Args:
+        values: (y, x) band units, finite where scored.
+        scored: (y, x) bool.
+        statistics: of the band, in training.
     """
     low, high = statistics.minimum, statistics.maximum
     if not high > low:
         low, high = low - 1, low + 1
     margin = WIDER * (high - low)
-    scale = BINS / (high - low + 2 * margin)
-    places = (values.astype(np.float64) - (low - margin)) * scale
-    return np.bincount(np.clip(places, 0, BINS - 1).astype(np.int64), minlength=BINS)
+    counts = np.zeros(BINS, np.int64)
+    _count(values, scored, low - margin, BINS / (high - low + 2 * margin), counts)
+    return counts
+
+
+@numba.njit(cache=True, nogil=True)
+def _count(values: Any, scored: Any, low: float, scale: float, counts: Any) -> None:
+    most = np.float64(len(counts) - 1)
+    for row in range(scored.shape[0]):
+        for col in range(scored.shape[1]):
+            if scored[row, col]:
+                place = (np.float64(values[row, col]) - low) * scale
+                counts[int(min(max(place, 0.0), most))] += 1
 
 
 def _mean(pooled: PooledFields, field: str, name: str) -> float:

@@ -36,7 +36,7 @@ from geoforecast.validate.scoring.scores import (
     normal_method,
     scale_of,
 )
-from geoforecast.validate.scoring.sums import SUMS, frame_sums, lattice
+from geoforecast.validate.scoring.sums import SUMS, add_errors, add_squares, frame_sums, lattice
 from geoforecast.validate.scoring.threads import in_order
 from geoforecast.validate.scoring.views import Seen, TileViews
 from geoforecast.validate.source import Source
@@ -301,7 +301,8 @@ def _add_frame(scores: TileScores, hindcast: Hindcast, band: int, rules: _Rules)
     seen = (hindcast.valid[band] & np.isfinite(observed))[inner]
     scored = scored_pixels(hindcast, rules.methods, band)
     own = scored[inner]
-    o = observed[inner][own]
+    events = rules.thresholds[band]
+    o = observed[inner][own] if events or hindcast.lower is not None else observed[:0]
     similar = window > 0 and data_range > 0 and bool(own.any())
     near = rules.near
     came = Came(observed, scored, inner, rules.side, rules.kept, statistics)
@@ -318,19 +319,18 @@ def _add_frame(scores: TileScores, hindcast: Hindcast, band: int, rules: _Rules)
         scores.ranks[lead, band] += ranks
     for number, method in enumerate(rules.methods):
         values = hindcast.forecasts[method][band]
-        f = values[inner][own]
         scores.usable[lead, band, number] += int((seen & np.isfinite(values[inner])).sum())
         cell = scores.sums[step, lead, number, band]
         cell[: len(SUMS)] = frame_sums(values[inner], observed[inner], own, scale, normal)
-        events = rules.thresholds[band]
-        scores.event_counts[lead, number, band, : len(events)] += event_counts(f, o, events)
+        if events:
+            happened = event_counts(values[inner][own], o, events)
+            scores.event_counts[lead, number, band, : len(events)] += happened
         if similar:
             about = (scored[near], mean, data_range, window)
             if method == FORECAST:
                 similarity = ssim_map(values[near], observed[near], *about)[rules.own]
                 cell[len(SUMS)] = similarity[own].sum()
-                at = (lead, band)
-                scores.views.see_similarity(at, similarity, scored[near], rules.own, window)
+                scores.views.see_similarity((lead, band), similarity, scored[near], rules.own, window)
             else:
                 cell[len(SUMS)] = ssim_sum(values[near], observed[near], *about, inner=rules.own)
         if method in (FORECAST, rules.against):
@@ -344,14 +344,13 @@ def _add_frame(scores: TileScores, hindcast: Hindcast, band: int, rules: _Rules)
                 own,
                 None if last is None else last[band][inner],
             )
-            e = f.astype(np.float64) - o
+            pair, at = (own, values[inner], observed[inner]), (lead, band)
             if method == FORECAST:
-                scores.error[lead, band][own] += e
-                scores.squared[lead, band][own] += e * e
+                add_errors(*pair, scores.error[at], scores.squared[at])
             else:
-                scores.reference_squared[lead, band][own] += e * e
+                add_squares(*pair, scores.reference_squared[at])
     seen_there = _seen(hindcast, rules, band, scored)
-    scores.views.see((step, lead, band), seen_there, statistics, rules.thresholds[band])
+    scores.views.see((step, lead, band), seen_there, statistics, events)
 
 
 def _seen(hindcast: Hindcast, rules: _Rules, band: int, scored: NDArray[np.bool_]) -> Seen:
