@@ -37,8 +37,8 @@ class Trend(Reference):
         values, start = self._recent.values, self._recent.start
         later = np.array([day - start for day in days], dtype=np.float32)
         made = np.empty((len(days), *values.shape[1:]), dtype=np.float32)
-        flat = (one.reshape(len(one), -1) for one in (values, self._recent.days, made))
-        _carry_on(*flat, later)
+        seen, when, flat = (one.reshape(len(one), -1) for one in (values, self._recent.days, made))
+        _carry_on(seen, when, flat, later)
         return made
 
 

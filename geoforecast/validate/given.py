@@ -134,9 +134,9 @@ class Given:
             values, known = given.at(self.pairs[step])
             values, known = values[self._forecast_bands], known[self._forecast_bands]
             values = np.where(known, values, np.nan).astype(np.float32)
-            observed, valid = (part[inner] for part in stream.observed(step))
+            observed, valid = stream.observed(step)
             forecasts = {FORECAST: values, **made}
-            yield Hindcast(step, 1, forecasts, observed, valid)
+            yield Hindcast(step, 1, forecasts, observed[inner], valid[inner])
 
     def _halo_px(self, steps: range) -> int:
         """Pixels around a tile that simple forecasts of it look at."""

@@ -153,8 +153,7 @@ def ring_power(
     power[:, 1:-1] *= 2
     power /= side**4
     summed = np.bincount(rings[:, : count + 1].ravel(), power.ravel(), count + 2)
-    result: NDArray[np.float64] = summed[1 : count + 1]
-    return result
+    return summed[1 : count + 1].astype(np.float64)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -330,7 +330,9 @@ def _add_frame(scores: TileScores, hindcast: Hindcast, band: int, rules: _Rules)
             if method == FORECAST:
                 similarity = ssim_map(values[near], observed[near], *about)[rules.own]
                 cell[len(SUMS)] = similarity[own].sum()
-                scores.views.see_similarity((lead, band), similarity, scored[near], rules.own, window)
+                scores.views.see_similarity(
+                    (lead, band), similarity, scored[near], rules.own, window
+                )
             else:
                 cell[len(SUMS)] = ssim_sum(values[near], observed[near], *about, inner=rules.own)
         if method in (FORECAST, rules.against):

@@ -242,7 +242,8 @@ def window_share(scored: NDArray[np.bool_], window: int) -> NDArray[np.float64]:
 
     Integer sums: the same to the bit wherever a tile begins.
     """
-    return _window_share(scored, window // 2)
+    share: NDArray[np.float64] = _window_share(scored, window // 2)
+    return share
 
 
 @numba.njit(cache=True, nogil=True)

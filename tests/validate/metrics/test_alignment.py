@@ -16,7 +16,7 @@ from geoforecast.validate.metrics.alignment import (
     alignment_sums,
     find_shift,
 )
-from geoforecast.validate.metrics.fields import FieldSums, Came
+from geoforecast.validate.metrics.fields import Came, FieldSums
 from geoforecast.validate.metrics.pooled import UndefinedMetricError, evaluate
 from geoforecast.validate.scoring.sums import lattice
 
