@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from pairs import smooth
 from skimage.metrics import structural_similarity
 
-from geoforecast.validate.metrics.autocorrelation import NEIGHBOURS, autocorrelation
+from geoforecast.validate.metrics.autocorrelation import autocorrelation
+from geoforecast.validate.metrics.neighbours import NEIGHBOURS
 from geoforecast.validate.metrics.ssim import WINDOW_PX, ssim_map, ssim_sum
 
 ESDA_EDGE = 64  # its matrix of neighbours grows with the pixels

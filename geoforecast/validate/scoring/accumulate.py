@@ -17,9 +17,9 @@ from geoforecast.forecast.outcome import FORECAST, Hindcast
 from geoforecast.raster.grid import Tile
 from geoforecast.samples.normaliser import BandStatistics
 from geoforecast.validate.metrics.alignment import MOST_PX
+from geoforecast.validate.metrics.came import NEAR_PX, Came
 from geoforecast.validate.metrics.ensemble import ENSEMBLE_SUMS, RANKS, SIZE, ensemble_sums
 from geoforecast.validate.metrics.events import EVENT_SUMS, event_counts
-from geoforecast.validate.metrics.fields import NEAR_PX, Came
 from geoforecast.validate.metrics.fractions import REACH_PX
 from geoforecast.validate.metrics.spectra import block_side
 from geoforecast.validate.metrics.ssim import MARGIN_PX, ssim_map, ssim_sum, window_for

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geoforecast.validate.metrics.fields import Came, FieldSums
+from geoforecast.validate.metrics.came import Came
+from geoforecast.validate.metrics.fields import FieldSums
 from geoforecast.validate.metrics.fractions import FSS_SUMS, SCALES_PX, fraction_sums
 
 Key = tuple[str, int, int]  # method, band (index) and lead (from 1)

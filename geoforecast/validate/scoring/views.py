@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from geoforecast.raster.grid import Tile
 from geoforecast.samples.normaliser import BandStatistics
+from geoforecast.validate.metrics.came import WIDER
 from geoforecast.validate.metrics.ensemble import SIZE
-from geoforecast.validate.metrics.fields import WIDER
 from geoforecast.validate.scoring.frames import FramePlan, Frames
 
 CELLS = 96  # a side, of forecast against observed values

@@ -16,7 +16,8 @@ from geoforecast.validate.metrics.alignment import (
     alignment_sums,
     find_shift,
 )
-from geoforecast.validate.metrics.fields import Came, FieldSums
+from geoforecast.validate.metrics.came import Came
+from geoforecast.validate.metrics.fields import FieldSums
 from geoforecast.validate.metrics.pooled import UndefinedMetricError, evaluate
 from geoforecast.validate.scoring.sums import lattice
 
