@@ -105,7 +105,6 @@ def make_engine(
     path: Path,
     *,
     bands: tuple[str, ...] = ("NDVI", "LST"),
-    south_up: bool = False,
     shape: tuple[int, int] = (HEIGHT, WIDTH),
     **changes: Any,
 ) -> FakeEngine:
@@ -120,11 +119,7 @@ def make_engine(
             values[step, band] = 0.4 + 0.2 * field_ if band == 0 else 290 + 8 * field_
     valid = rng.random(values.shape) > 0.2
     valid[-1, :, : height // 2] = False
-    transform = (
-        Affine(20, 0, 500_000, 0, 20, 5_100_000)
-        if south_up
-        else Affine(20, 0, 500_000, 0, -20, 5_100_000)
-    )
+    transform = Affine(20, 0, 500_000, 0, -20, 5_100_000)
     times = np.datetime64("2024-01-01", "s") + np.arange(STEPS) * np.timedelta64(16 * 86400, "s")
     writer = CubeWriter(
         path,
