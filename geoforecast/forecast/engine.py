@@ -200,6 +200,10 @@ class Engine:
         return self.series.target.is_probability
 
     @property
+    def decision(self) -> tuple[tuple[float, ...], ...]:
+        return self.checkpoint.decision
+
+    @property
     def has_intervals(self) -> bool:
         """Whether errors of its forecasts are known: those of the mixture of values are."""
         return self.reference == MIXTURE and not self.has_probabilities
@@ -366,8 +370,7 @@ def open_engine(
         run: the run's name.
         device: auto, cpu, cuda or mps.
         final: take the checkpoint that was trained on every step, test block included. It
-            forecasts from its last step on, and nothing it does may be scored. Its bias is that
-            of the other one, which can be told.
+            forecasts from its last step on, is never scored, and has the other one's bias.
         finishing: what becomes of forecasts once they are made.
     Raises:
         CubeError: no usable cube.
@@ -381,8 +384,7 @@ def open_engine(
     finishing.check(run, probabilities=engine.has_probabilities)
     engine = replace(engine, finishing=finishing)
     if final and finishing.bias != NONE:
-        # A cached property: this is its value.
-        vars(engine)["bias"] = open_engine(project, run, device, finishing=finishing).bias
+        vars(engine)["bias"] = open_engine(project, run, device, finishing=finishing).bias  # cached
     engine.context  # noqa: B018  a cube that lacks what the correction sees shows at once
     return engine
 
