@@ -150,6 +150,23 @@ def parse_shard(text: str) -> tuple[int, int] | None:
     return int(index), int(count)
 
 
+def parse_fold(text: str) -> tuple[int, int] | None:
+    """``i/k`` as two numbers, ``i`` from 1; None for an empty text.
+
+    Raises:
+        SettingsError: anything else.
+    """
+    if not text:
+        return None
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise SettingsError(
+            f"--fold {text} is no fold.",
+            remedy="Give i/k with i from 1 to k, such as --fold 1/5.",
+        )
+    return int(index), int(count)
+
+
 def share(items: Sequence[T], index: int, count: int) -> Sequence[T]:
     """The ``index``-th of ``count`` shares of some items, each of neighbours."""
     return items[len(items) * index // count : len(items) * (index + 1) // count]

@@ -60,6 +60,7 @@ class Checkpoint:
         kept: that epoch of each member; () without a model.
         scores: validation scores, for people.
         errors: sums by name, see references.mixture.Tally.
+        holdout: hash of the pixels that training did not see, see raster.holdout; "" for none.
     """
 
     config: ModelConfig
@@ -88,6 +89,7 @@ class Checkpoint:
     kept: tuple[int, ...]
     scores: dict[str, Any]
     errors: dict[str, NDArray[np.float64]] = dataclasses.field(repr=False)
+    holdout: str = ""
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, weights: dict[str, torch.Tensor]) -> None:
