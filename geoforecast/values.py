@@ -167,6 +167,25 @@ def parse_fold(text: str) -> tuple[int, int] | None:
     return int(index), int(count)
 
 
+def fold_name(run: str, fold: int, count: int) -> str:
+    """What the run of a fold is called."""
+    return f"{run}.fold{fold}of{count}"
+
+
+def fold_of(name: str) -> tuple[str, int, int] | None:
+    """Run, number and count of the fold that a name means; None if it means none."""
+    match = re.fullmatch(r"(.+)\.fold([1-9]\d*)of([1-9]\d*)", name)
+    return (match[1], int(match[2]), int(match[3])) if match else None
+
+
+def train_command(run: str) -> str:
+    """What trains a run, which may be a fold's."""
+    fold = fold_of(run)
+    if fold is None:
+        return f"geoforecast train --run {run}"
+    return f"geoforecast train --run {fold[0]} --fold {fold[1]}/{fold[2]}"
+
+
 def share(items: Sequence[T], index: int, count: int) -> Sequence[T]:
     """The ``index``-th of ``count`` shares of some items, each of neighbours."""
     return items[len(items) * index // count : len(items) * (index + 1) // count]

@@ -25,7 +25,7 @@ from geoforecast.forecast.finish import PLAIN, Finish, Finishing, bounds_of, smo
 from geoforecast.forecast.following import followed
 from geoforecast.forecast.kinds import maps
 from geoforecast.forecast.opening import check_fit, series_of, steps_until, watch_of
-from geoforecast.forecast.outcome import FORECAST, Forecast, Hindcast, Made, compared
+from geoforecast.forecast.outcome import FORECAST, Forecast, Hindcast, Made, compared, least_error
 from geoforecast.forecast.series import Series
 from geoforecast.forecast.stream import TileStream
 from geoforecast.forecast.trust import Trust, looked_at
@@ -120,13 +120,7 @@ class Engine:
     @property
     def yardstick(self) -> str:
         """The reference with the least validation error, which maps are drawn against."""
-        errors = self.checkpoint.scores["reference_rmse"]
-        means = {
-            name: float(np.mean([value for value in errors[name] if value is not None]))
-            for name in self.references
-            if any(value is not None for value in errors.get(name, ()))
-        }
-        return min(means, key=lambda name: means[name]) if means else self.references[0]
+        return least_error(self.references, [self.checkpoint.scores["reference_rmse"]])
 
     @property
     def statistics(self) -> list[BandStatistics]:

@@ -21,6 +21,7 @@ from geoforecast.raster.cog import CogWriter
 from geoforecast.raster.geotiff import open_geotiff, read_header, read_pixels
 from geoforecast.raster.grid import Grid
 from geoforecast.raster.polygons import inside, read_polygons
+from geoforecast.values import train_command
 
 SEEN, HELD_OUT, HALO = 0, 1, 2
 FILE = "holdout.tif"
@@ -77,7 +78,7 @@ def load_holdout(folder: Path, digest: str, grid: Grid) -> HoldOut:
         RunError: it is missing, damaged, or lies on another grid than the cube.
     """
     path = folder / FILE
-    remedy = f"Train the run again: geoforecast train --run {folder.name} --overwrite."
+    remedy = f"Train it again: {train_command(folder.name)} --overwrite."
     try:
         header = read_header(path)
         with open_geotiff(path, header) as dataset:

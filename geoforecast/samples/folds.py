@@ -11,7 +11,6 @@ the block reads or forecasts then lies in what the fold was trained on.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from geoforecast.errors import SeriesTooShortError
@@ -23,7 +22,6 @@ REACHES = ((6, 3), (5, 3), (4, 2), (3, 2), (2, 1), (1, 1))
 TIMES_LOOKBACK, TIMES_HORIZON = 3, 4
 TESTED_SHARE = 2  # the test blocks are at most one part in so many of the series
 MOST_STEPS = 100_000  # where looking for the shortest series ends
-NAME = re.compile(r"(?P<run>.+)\.fold(?P<fold>\d+)of(?P<count>\d+)")
 
 
 @dataclass(frozen=True)
@@ -73,22 +71,6 @@ def cut_folds(steps: int, count: int, lookback: int = 0, horizon: int = 0) -> Fo
         where=f"the most that it can be cut into: {most or 'none'}",
         remedy=f"{', or '.join(remedies).capitalize()}.",
     )
-
-
-def fold_name(run: str, fold: int, count: int) -> str:
-    """What the run of a fold is called."""
-    return f"{run}.fold{fold}of{count}"
-
-
-def fold_label(fold: int, count: int) -> str:
-    """What a fold is called in tables, and on the command line."""
-    return f"{fold}/{count}"
-
-
-def fold_of(name: str) -> tuple[str, int, int] | None:
-    """Run, number and count of the fold that a name means; None if it means none."""
-    match = NAME.fullmatch(name)
-    return (match["run"], int(match["fold"]), int(match["count"])) if match else None
 
 
 def _folds(steps: int, count: int, lookback: int, horizon: int) -> Folds | None:

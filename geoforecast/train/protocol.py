@@ -15,11 +15,11 @@ from geoforecast.errors import SettingsError
 from geoforecast.raster.cube import Cube
 from geoforecast.raster.holdout import HoldOut, held_out_blocks, held_out_regions
 from geoforecast.raster.view import view_of
-from geoforecast.samples.folds import cut_folds, fold_name
+from geoforecast.samples.folds import cut_folds
 from geoforecast.samples.normaliser import fit_normaliser, fit_statistics, to_meta
 from geoforecast.samples.split import Split
 from geoforecast.settings import TrainSettings
-from geoforecast.values import parse_fold
+from geoforecast.values import fold_name, parse_fold
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def named(settings: TrainSettings) -> TrainSettings:
     if settings.folds:
         raise SettingsError(
             f"--folds {settings.folds} means several runs.",
-            remedy=f"Call train_folds, or train one with --fold 1/{settings.folds}.",
+            remedy=f"Name one of them: --fold 1/{settings.folds}.",
         )
     if settings.holdout_region and settings.holdout_blocks:
         raise SettingsError(

@@ -80,7 +80,7 @@ def run_training(
     project: Project, settings: TrainSettings, *, interrupted: Callable[[], bool]
 ) -> TrainResult:
     """Train a run; see geoforecast.train.train_model."""
-    settings = named(settings)
+    given, settings = settings, named(settings)
     limit_s = duration_seconds(settings.time_limit)
     stop = Stop(interrupted, time.monotonic() + limit_s if limit_s else None)
     device = pick_device(settings.device)
@@ -91,7 +91,7 @@ def run_training(
         if not ranks.first:
             ranks.wait()  # until the first one holds the run
             return _run(project, settings, device, ranks, {})
-        with project.lock_run(settings.run), recorded(project, "train", settings) as notes:
+        with project.lock_run(settings.run), recorded(project, "train", given) as notes:
             ranks.wait()
             return _run(project, settings, device, ranks, notes)
 
