@@ -42,8 +42,8 @@ def cut_folds(steps: int, count: int, lookback: int = 0, horizon: int = 0) -> Fo
     """Cut a series into folds.
 
     The test blocks share out half the series, less where the first fold would have too little to
-    train on. The gap is lookback + horizon. Of what comes before it, the last max(2, 20 %) steps
-    validate.
+    train on; a reach that nobody gave shrinks before they are less than half as long. The gap is
+    lookback + horizon. Of what comes before it, the last max(2, 20 %) steps validate.
 
     Args:
         steps: of the series.
@@ -74,7 +74,9 @@ def cut_folds(steps: int, count: int, lookback: int = 0, horizon: int = 0) -> Fo
 
 
 def _folds(steps: int, count: int, lookback: int, horizon: int) -> Folds | None:
-    """The folds of the longest reach, and then of the longest blocks, that there is room for."""
+    """The folds of the longest reach whose blocks are long enough, if there is room for any."""
+    longest = steps // (TESTED_SHARE * count)
+    best: tuple[int, tuple[int, int]] = 0, (0, 0)
     for usual_lookback, usual_horizon in REACHES:
         reach = lookback or usual_lookback, horizon or usual_horizon
         wanted = max(
@@ -83,14 +85,12 @@ def _folds(steps: int, count: int, lookback: int, horizon: int) -> Folds | None:
             0 if lookback else TIMES_LOOKBACK * reach[0],
             0 if horizon else TIMES_HORIZON * reach[1],
         )
-        size = min(
-            steps // (TESTED_SHARE * count), (steps - sum(reach) - _least_seen(wanted)) // count
-        )
-        if size >= 1:
-            return _cut(steps, count, size, *reach)
-        if lookback and horizon:
+        size = min(longest, (steps - sum(reach) - _least_seen(wanted)) // count)
+        if size > best[0]:
+            best = size, reach
+        if 2 * size >= longest:
             break
-    return None
+    return _cut(steps, count, best[0], *best[1]) if best[0] else None
 
 
 def _least_seen(train: int) -> int:
