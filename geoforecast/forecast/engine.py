@@ -205,6 +205,10 @@ class Engine:
         return self.series.target.is_probability
 
     @property
+    def decision(self) -> tuple[tuple[float, ...], ...]:
+        return self.checkpoint.decision
+
+    @property
     def has_intervals(self) -> bool:
         """Whether errors of its forecasts are known: those of the mixture of values are."""
         return self.reference == MIXTURE and not self.has_probabilities
@@ -350,8 +354,7 @@ def open_engine(
         run: the run's name.
         device: auto, cpu, cuda or mps.
         final: take the checkpoint that was trained on every step, test block included. It
-            forecasts from its last step on, and nothing it does may be scored. Its bias is that
-            of the other one, which can be told.
+            forecasts from its last step on, is never scored, and has the other one's bias.
         finishing: what becomes of forecasts once they are made.
         cube: a view of the project's; None opens the whole.
     Raises:
@@ -373,8 +376,7 @@ def open_engine(
         taught = made(hidden=holdout.hidden)
         engine = replace(engine, watch=taught.watch, taught=taught)
     if final and finishing.bias != NONE:
-        # A cached property: this is its value.
-        vars(engine)["bias"] = open_engine(project, run, device, finishing=finishing).bias
+        vars(engine)["bias"] = open_engine(project, run, device, finishing=finishing).bias  # cached
     engine.context  # noqa: B018  a cube that lacks what the correction sees shows at once
     return engine
 

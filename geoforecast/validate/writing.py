@@ -45,6 +45,7 @@ from geoforecast.validate.report.reproduce import Command
 from geoforecast.validate.result import ValidateResult
 from geoforecast.validate.scoring.accumulate import TileScores, frame_plan, score_raster
 from geoforecast.validate.scoring.class_scores import class_plan, score_classes
+from geoforecast.validate.scoring.confusion import confusion_json
 from geoforecast.validate.scoring.frames import Frames
 from geoforecast.validate.scoring.partings import (
     NO_PARTINGS,
@@ -295,7 +296,7 @@ def _as_json(evidence: Evidence | ClassEvidence) -> dict[str, Any]:
     engine = evidence.engine
     methods, bands, units = scored_of(evidence)
     first, last = period(engine)
-    return {
+    told = {
         "run": evidence.run,
         "reference": engine.reference,
         "map_reference": map_reference(engine, methods),
@@ -316,8 +317,10 @@ def _as_json(evidence: Evidence | ClassEvidence) -> dict[str, Any]:
         "sentence": " ".join(evidence.sentences),
         "summary": [item.as_json() for item in evidence.summary],
         "standard": [check.as_json() for check in evidence.checks],
-        "rows": [asdict(row) for row in evidence.rows + evidence.parts],
     }
+    if isinstance(evidence, ClassEvidence):
+        told["confusion"] = confusion_json(evidence.scores)
+    return told | {"rows": [asdict(row) for row in evidence.rows + evidence.parts]}
 
 
 def _thresholds(rows: Sequence[MetricRow], band: str) -> list[float]:
