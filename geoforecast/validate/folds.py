@@ -44,6 +44,7 @@ class Folded:
     engines: tuple[Engine, ...]
 
     has_probabilities = False
+    decision: tuple[tuple[float, ...], ...] = ()
 
     @cached_property
     def series(self) -> Series:
