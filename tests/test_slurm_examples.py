@@ -64,7 +64,9 @@ def test_a_script_is_clean(script):
         assert found.returncode == 0, found.stdout
 
 
-@pytest.mark.parametrize("script", ["one-gpu.sbatch", "nodes.sbatch", "seeds.sbatch", "folds.sbatch"])
+@pytest.mark.parametrize(
+    "script", ["one-gpu.sbatch", "nodes.sbatch", "seeds.sbatch", "folds.sbatch"]
+)
 def test_a_job_is_queued_again_only_where_it_can_go_on(slurm, script):
     more = {"SLURM_NTASKS": "8", "SLURM_NTASKS_PER_NODE": "4"}
     line = ["5", *LINE] if script == "folds.sbatch" else LINE
