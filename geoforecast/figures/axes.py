@@ -6,14 +6,16 @@ import math
 from collections.abc import Sequence
 
 TICKS = 5
+SMALLEST = 1e-290  # below, numbers lose digits
 # Okabe & Ito (2008).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8c6d1f")
 
 
 def nice_ticks(low: float, high: float) -> list[float]:
     """About TICKS round numbers that enclose ``[low, high]``."""
-    if high <= low:
-        pad = abs(low) * 0.1 or 1.0
+    size = max(abs(low), abs(high))
+    if high - low <= max(1e-12 * size, SMALLEST):  # one number, as far as ticks can tell
+        pad = size * 0.1 if size > SMALLEST else 1.0
         low, high = low - pad, high + pad
     raw = (high - low) / (TICKS - 1)
     power = 10.0 ** math.floor(math.log10(raw))

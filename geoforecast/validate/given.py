@@ -55,6 +55,7 @@ class Given:
     blend: tuple[float, ...] = ()
     has_intervals = False
     has_probabilities = False
+    decision: tuple[tuple[float, ...], ...] = ()
 
     @property
     def cube(self) -> Cube:

@@ -69,6 +69,10 @@ class Source(Protocol):
         """Whether forecasts are probabilities."""
 
     @property
+    def decision(self) -> tuple[tuple[float, ...], ...]:
+        """How probabilities become a map, by lead; see kinds.decided."""
+
+    @property
     def fingerprint(self) -> str:
         """Of the data."""
 

@@ -45,8 +45,14 @@ from geoforecast.validate.report.reproduce import Command
 from geoforecast.validate.result import ValidateResult
 from geoforecast.validate.scoring.accumulate import TileScores, frame_plan, score_raster
 from geoforecast.validate.scoring.class_scores import class_plan, score_classes
+from geoforecast.validate.scoring.confusion import confusion_json
 from geoforecast.validate.scoring.frames import Frames
-from geoforecast.validate.scoring.partings import open_partings, rows_of_parts
+from geoforecast.validate.scoring.partings import (
+    NO_PARTINGS,
+    Partings,
+    open_partings,
+    rows_of_parts,
+)
 from geoforecast.validate.scoring.rows import MetricRow, metric_rows
 from geoforecast.validate.scoring.scores import Scores, map_reference
 from geoforecast.validate.scoring.thresholds import band_events, event_summaries, refuse_events
@@ -73,6 +79,7 @@ def write_validation(
     progress: Progress | None = None,
     commands: Sequence[Command] = (),
     jobs: int | None = None,
+    known: Partings = NO_PARTINGS,
 ) -> ValidateResult:
     """Everything that validate_run writes, as one folder that appears when complete.
 
@@ -80,6 +87,7 @@ def write_validation(
         target: the folder.
         engine, settings, progress, jobs: see validate_run.
         commands: what was run before, for the report.
+        known: parts that are told unasked.
     """
     jobs = jobs or granted_cpus()
     keep_heap_small(jobs)
@@ -92,10 +100,11 @@ def write_validation(
         refuse_events(settings.events, engine.series.target.kind)
         _refuse_parts(settings, engine.series.target.kind)
         return _write_classes(target, engine, settings, progress, commands)
+    partings = open_partings(settings, engine.cube.grid, known)
     with replacing(target) as folder:
         maps = folder / "maps"
         maps.mkdir(parents=True)
-        scores, views, shown, left_out = _score(maps, engine, settings, progress, jobs)
+        scores, views, shown, left_out = _score(maps, engine, settings, partings, progress, jobs)
         rows = metric_rows(scores)
         summary = summarise(scores, rows)
         scales, films = map_scales(engine, shown), value_films(engine, views.frames)
@@ -106,7 +115,7 @@ def write_validation(
             engine=engine,
             settings=asdict(settings),
             rows=rows,
-            parts=rows_of_parts(scores, engine.cube.times),
+            parts=rows_of_parts(scores, engine.cube.times, partings.blocks),
             summary=summary,
             sentences=(
                 *plain_sentences(summary),
@@ -222,7 +231,12 @@ def write_animations(folder: Path, bands: Sequence[str], films: Sequence[Film]) 
 
 
 def _score(
-    maps: Path, engine: Source, settings: ValidateSettings, progress: Progress | None, jobs: int
+    maps: Path,
+    engine: Source,
+    settings: ValidateSettings,
+    partings: Partings,
+    progress: Progress | None,
+    jobs: int,
 ) -> tuple[Scores, Views, Shown, dict[str, str]]:
     """Scores and maps; references without values are left out rather than scored as nothing.
 
@@ -231,7 +245,6 @@ def _score(
     """
     left_out: dict[str, str] = {}
     events = band_events(settings.events, engine.units)
-    partings = open_partings(settings, engine.cube.grid)
     references = [method for method in engine.methods if method != FORECAST]
     bounded = settings.interval > 0 and engine.has_intervals
     quantities = ALWAYS + (BOUNDED if bounded else ())
@@ -283,7 +296,7 @@ def _as_json(evidence: Evidence | ClassEvidence) -> dict[str, Any]:
     engine = evidence.engine
     methods, bands, units = scored_of(evidence)
     first, last = period(engine)
-    return {
+    told = {
         "run": evidence.run,
         "reference": engine.reference,
         "map_reference": map_reference(engine, methods),
@@ -304,8 +317,10 @@ def _as_json(evidence: Evidence | ClassEvidence) -> dict[str, Any]:
         "sentence": " ".join(evidence.sentences),
         "summary": [item.as_json() for item in evidence.summary],
         "standard": [check.as_json() for check in evidence.checks],
-        "rows": [asdict(row) for row in evidence.rows + evidence.parts],
     }
+    if isinstance(evidence, ClassEvidence):
+        told["confusion"] = confusion_json(evidence.scores)
+    return told | {"rows": [asdict(row) for row in evidence.rows + evidence.parts]}
 
 
 def _thresholds(rows: Sequence[MetricRow], band: str) -> list[float]:

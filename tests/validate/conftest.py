@@ -13,9 +13,12 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from geoforecast.forecast.context import ContextSource
+from geoforecast.forecast.kinds import Target, plain_rule
+from geoforecast.forecast.outcome import Hindcast
+from geoforecast.forecast.series import Series, make_series
 from geoforecast.raster.cube import Cube, CubeWriter, open_cube
 from geoforecast.raster.grid import Grid, Tile
-from geoforecast.samples.normaliser import BandStatistics, fit_statistics
+from geoforecast.samples.normaliser import BandStatistics, fit_normaliser, fit_statistics, to_meta
 from geoforecast.samples.split import Split
 from geoforecast.settings import ValidateSettings
 from geoforecast.validate import verb, writing
@@ -51,8 +54,9 @@ class FakeEngine:
     yardstick: str = "persistence"
     has_intervals: bool = False
     has_probabilities: bool = False
+    taught: None = None  # nothing is held out
     blend: tuple[float, ...] = (0.8, 0.5, 0.2)
-    fingerprint: str = "f00d"
+    fingerprint: str = "f00d" * 16
     junk: float = float("nan")  # what stands where the observation is invalid
     gone: str = ""  # a method without any value
     calls: list[Any] = field(default_factory=list)
@@ -102,7 +106,6 @@ def make_engine(
     path: Path,
     *,
     bands: tuple[str, ...] = ("NDVI", "LST"),
-    south_up: bool = False,
     shape: tuple[int, int] = (HEIGHT, WIDTH),
     **changes: Any,
 ) -> FakeEngine:
@@ -117,11 +120,7 @@ def make_engine(
             values[step, band] = 0.4 + 0.2 * field_ if band == 0 else 290 + 8 * field_
     valid = rng.random(values.shape) > 0.2
     valid[-1, :, : height // 2] = False
-    transform = (
-        Affine(20, 0, 500_000, 0, 20, 5_100_000)
-        if south_up
-        else Affine(20, 0, 500_000, 0, -20, 5_100_000)
-    )
+    transform = Affine(20, 0, 500_000, 0, -20, 5_100_000)
     times = np.datetime64("2024-01-01", "s") + np.arange(STEPS) * np.timedelta64(16 * 86400, "s")
     writer = CubeWriter(
         path,
@@ -166,3 +165,143 @@ def use_engine(monkeypatch: pytest.MonkeyPatch) -> Any:
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out what takes seconds and is tested elsewhere."""
     monkeypatch.setattr(writing, "draw_pictures", lambda *_: ())
+
+
+CODES = (3, 7, 200)
+NEW_CODE = 99  # comes in the test steps only
+CLASS_STEPS, CLASS_SHAPE = 12, (19, 26)
+
+
+@dataclass(frozen=True)
+class FakeClassEngine:
+    """Probabilities that half know what comes; persistence is the step before."""
+
+    series: Series
+    split: Split
+    methods: tuple[str, ...] = ("forecast", "persistence")
+    horizon: int = 2
+    reference: str = "persistence"
+    yardstick: str = "persistence"
+    has_intervals: bool = False
+    has_probabilities: bool = True
+    blend: tuple[float, ...] = (0.5, 0.5)
+    fingerprint: str = "c1a55"
+
+    @property
+    def cube(self) -> Cube:
+        return self.series.cube
+
+    @property
+    def band_names(self) -> tuple[str, ...]:
+        return self.series.bands
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        return ("",) * len(self.series.bands)
+
+    @property
+    def statistics(self) -> list[BandStatistics]:
+        return list(self.series.statistics)
+
+    @property
+    def decision(self) -> tuple[tuple[float, ...], ...]:
+        return (plain_rule(self.series.target.kind),) * self.horizon
+
+    def hindcasts(
+        self,
+        tile: Tile,
+        steps: range,
+        level: float = 0.0,  # noqa: ARG002
+        likely: int = 0,  # noqa: ARG002
+    ) -> Iterator[Hindcast]:
+        values, _ = self.series.read(0, self.cube.shape[0], tile)
+        came, valid = self.series.observed(0, self.cube.shape[0], tile)
+        share = np.float32(1 / max(2, values.shape[1]))
+        for step in steps:
+            for lead in range(1, self.horizon + 1):
+                before = values[step - lead]
+                last = np.where(np.isnan(before), share, before)
+                # Columns that can be divided by three know what comes, the others a third of it.
+                known = np.where((tile.col0 + np.arange(tile.shape[1])) % 3 == 0, 0.8, 0.3)
+                made = last + (came[step] - last) * known.astype(np.float32)
+                yield Hindcast(
+                    step,
+                    lead,
+                    {"forecast": made, "persistence": last},
+                    came[step],
+                    valid[step],
+                    last=np.where(np.isnan(before), np.float32(0), before),
+                )
+
+
+def make_class_engine(path: Path, kind: str = "categorical") -> FakeClassEngine:
+    """A cube of patches that wander, or of yes and no; a tenth of it is not seen."""
+    rng = np.random.default_rng(11)
+    y, x = np.mgrid[: CLASS_SHAPE[0], : CLASS_SHAPE[1]]
+    steps = np.arange(CLASS_STEPS)[:, None, None]
+    wave = np.sin((x + steps) / 4) + np.cos((y - steps) / 3) + rng.normal(0, 0.3, (1, *x.shape))
+    binary = kind == "binary"
+    codes = (
+        (wave > 0.4).astype(np.float32)
+        if binary
+        else np.array(CODES, np.uint8)[np.digitize(wave, (0, 1))]
+    )
+    if not binary:
+        codes[9:, :3, :5] = NEW_CODE
+    valid = rng.random(codes.shape) > 0.1
+    months = np.datetime64("2023-06-15", "s") + np.arange(CLASS_STEPS) * np.timedelta64(
+        30 * 86400, "s"
+    )
+    writer = CubeWriter(
+        path,
+        times=months,
+        bands=["cover"],
+        grid=Grid(UTM, Affine(20, 0, 500_000, 0, -20, 5_100_000), CLASS_SHAPE),
+        dtype="float32" if binary else "uint8",
+        observed=np.ones(CLASS_STEPS, bool),
+    )
+    for start in range(0, CLASS_STEPS, 8):
+        part = slice(start, start + 8)
+        writer.write(
+            start,
+            0,
+            np.where(valid, codes, codes.dtype.type(0))[part][:, None],
+            valid[part][:, None],
+        )
+    split = Split(4, 6, CLASS_STEPS)
+    writer.finish(
+        {
+            "kind": "continuous" if binary else "categorical",
+            "units": [""],
+            "cadence": {"step": "none", "median_seconds": 30 * 86400.0},
+            "split": split.to_meta(months),
+            "fingerprint": "c1a55",
+            "normaliser": None,
+        }
+    )
+    cube = open_cube(path)
+    if not binary:
+        return FakeClassEngine(make_series(cube, ["cover"], target=Target(kind, CODES)), split)
+    statistics = fit_statistics(cube, split.train_steps)
+    made = to_meta(fit_normaliser("none", statistics), statistics)
+    series = make_series(cube, ["cover"], normaliser=made, target=Target(kind))
+    return FakeClassEngine(series, split)
+
+
+@pytest.fixture(scope="session")
+def class_engine(tmp_path_factory: pytest.TempPathFactory) -> FakeClassEngine:
+    return make_class_engine(tmp_path_factory.mktemp("classes") / "cube.zarr")
+
+
+@pytest.fixture(scope="session")
+def binary_engine(tmp_path_factory: pytest.TempPathFactory) -> FakeClassEngine:
+    return make_class_engine(tmp_path_factory.mktemp("binary") / "cube.zarr", "binary")
+
+
+@pytest.fixture(scope="session")
+def class_result(
+    class_engine: FakeClassEngine, tmp_path_factory: pytest.TempPathFactory
+) -> ValidateResult:
+    """One whole validation of classes that several tests look at."""
+    folder = tmp_path_factory.mktemp("class_validation") / "default"
+    return write_validation(folder, class_engine, ValidateSettings(tile=16))  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from geoforecast.validate.metrics.classes import EVENT
 from geoforecast.validate.metrics.ensemble import ENSEMBLE
 from geoforecast.validate.metrics.fields import FIELD
 from geoforecast.validate.metrics.fractions import FRACTION, SCALES_PX
+from geoforecast.validate.metrics.one_class import ONE_CLASS, UNKNOWN
 from geoforecast.validate.metrics.pooled import Metric, metrics
 from geoforecast.validate.metrics.temporal import TEMPORAL
 
@@ -24,12 +25,18 @@ KINDS = {
     FRACTION: "Events: nearly where they came; names end in threshold and window",
     BINARY: "Yes or no",
     CATEGORICAL: "Classes",
+    ONE_CLASS: "Classes, each by itself; names end in its code, such as f1_class_3",
 }
 BEST = {"zero": "best is 0", "one": "best is 1", "": "to compare"}
 WIDTH = 96
 _THRESHOLD = r"_(_?\d+(?:\.\d+)?(?:e[_+]?\d+)?)"
 # What follows the names of metrics of events: a threshold, and of some the side of a window.
-SUFFIXES = {EVENT: _THRESHOLD, FRACTION: rf"{_THRESHOLD}_(?:{'|'.join(map(str, SCALES_PX))})px"}
+# Of those of one class, its code.
+SUFFIXES = {
+    EVENT: _THRESHOLD,
+    FRACTION: rf"{_THRESHOLD}_(?:{'|'.join(map(str, SCALES_PX))})px",
+    ONE_CLASS: rf"_(?:_?\d+|{UNKNOWN})",
+}
 
 
 @dataclass(frozen=True)

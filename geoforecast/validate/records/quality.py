@@ -15,6 +15,7 @@ from geoforecast.raster.globe import footprint
 from geoforecast.raster.stac import iso, projection
 from geoforecast.validate.metrics.classes import EVENT
 from geoforecast.validate.metrics.fractions import FRACTION
+from geoforecast.validate.metrics.one_class import ONE_CLASS
 from geoforecast.validate.records.account import Account, Score, scores_of, unscored
 from geoforecast.validate.records.iso_xml import (
     Element,
@@ -262,7 +263,7 @@ def _criterion(check: Check, name: str, units: _Units) -> Element:
 def _class_of(score: Score) -> str:
     if score.name.startswith(ALIGNMENT):
         return POSITION
-    return CLASSES if score.kind in (BINARY, CATEGORICAL, EVENT, FRACTION) else NUMBERS
+    return CLASSES if score.kind in (BINARY, CATEGORICAL, ONE_CLASS, EVENT, FRACTION) else NUMBERS
 
 
 def _element(name: str, measure: Element, results: list[Element]) -> Element:

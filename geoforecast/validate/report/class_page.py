@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from geoforecast.figures.words import step_length, time_label
 from geoforecast.forecast.engine import Engine
-from geoforecast.forecast.kinds import BINARY
+from geoforecast.forecast.kinds import BINARY, CATEGORICAL
 from geoforecast.forecast.outcome import FORECAST
 from geoforecast.raster.cog import CogWriter
 from geoforecast.validate.maps import Preview, file_slugs, shown_steps
 from geoforecast.validate.metrics.classes import reliability_parts
+from geoforecast.validate.metrics.one_class import ONE_CLASS
 from geoforecast.validate.metrics.pooled import metrics
 from geoforecast.validate.report.class_pictures import OUTCOME_COLOURS, class_panels
 from geoforecast.validate.report.films import Film
@@ -31,6 +32,7 @@ from geoforecast.validate.report.qgis import write_style
 from geoforecast.validate.report.reproduce import Command, recipe
 from geoforecast.validate.report.viewer import viewers_of
 from geoforecast.validate.scoring.class_scores import OUTCOMES, ClassScores, judge
+from geoforecast.validate.scoring.confusion import confusion_rows
 from geoforecast.validate.scoring.rows import MetricRow
 from geoforecast.validate.verdict.standards import Check
 from geoforecast.validate.verdict.summary import LeadSummary, period
@@ -150,6 +152,7 @@ def write_class_report(path: Path, evidence: ClassEvidence) -> None:
             step=step_length(engine.cube.times),
             rule=_rule_text(engine),
             metrics=metrics(scores.kind),
+            class_metrics=metrics(ONE_CLASS) if scores.kind == CATEGORICAL else (),
             bands=[_band_view(evidence, band) for band in range(len(scores.bands))],
             images={picture: data_uri(picture.path) for picture in evidence.pictures},
             undefined=undefined(evidence.rows),
@@ -163,7 +166,7 @@ def write_class_report(path: Path, evidence: ClassEvidence) -> None:
 
 def _rule_text(engine: Engine) -> str:
     """How probabilities become the map, in words."""
-    rules = engine.checkpoint.decision
+    rules = engine.decision
     if engine.series.target.kind == BINARY:
         levels = ", ".join(f"{rule[0]:g}" for rule in rules)
         return f"1 where the probability reaches {levels} (by lead; best CSI on validation)"
@@ -186,7 +189,10 @@ def _band_view(evidence: ClassEvidence, band: int) -> dict[str, Any]:
         "summary": summary,
         "value": value,
         "least": [min((v for v in row if v == v), default=None) for row in errors],
-        "table": _table(scores, band),
+        "tables": [
+            (lead, confusion_rows(scores, band, lead))
+            for lead in dict.fromkeys((1, scores.leads[-1]))
+        ],
         "plots": _plots(evidence, band),
         "pictures": [p for p in evidence.pictures if p.band == band],
     }
@@ -201,14 +207,3 @@ def _plots(evidence: ClassEvidence, band: int) -> list[Plot]:
             parts = reliability_parts(scores.pooled(FORECAST, band, lead).chances)
             found.append(reliability(f"Reliability of probabilities, lead {lead}", *parts))
     return [plot for plot in found if plot is not None]
-
-
-def _table(scores: ClassScores, band: int) -> list[tuple[str, Sequence[str]]]:
-    """Rows of the confusion table in percent; unknown classes only if there are any."""
-    pooled = scores.pooled(FORECAST, band, 1)
-    names = [*(str(code) for code in scores.classes), "unknown"]
-    return [
-        (name, [f"{100 * count / max(pooled.n, 1):.1f}" if count else "" for count in row.tolist()])
-        for name, row in zip(names, pooled.table, strict=True)
-        if name != "unknown" or row.any()
-    ]

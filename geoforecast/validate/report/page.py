@@ -277,7 +277,7 @@ def undefined(rows: Sequence[MetricRow]) -> list[tuple[str, str]]:
     """Which metrics have no value, and why, without repeating a reason."""
     grouped: dict[str, list[str]] = {}
     for row in rows:
-        if row.reason:
+        if math.isnan(row.value):
             place = f"{row.metric} ({row.method}, {row.band}, lead {row.lead})"
             grouped.setdefault(row.reason, []).append(place)
     return [

@@ -128,7 +128,7 @@ def judge(engine: Engine, hindcast: Hindcast, methods: Sequence[str]) -> Judged:
         hindcast: of probabilities.
         methods: to judge.
     """
-    target, rules = engine.series.target, engine.checkpoint.decision
+    target, rules = engine.series.target, engine.decision
     joint = target.kind == CATEGORICAL
     assert hindcast.last is not None  # engines of probabilities tell it
     truth, last = hindcast.observed, hindcast.last

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from geoforecast.errors import InputError, SettingsError
 from geoforecast.raster.geotiff import Header, not_nodata, open_geotiff, read_header, read_pixels
 from geoforecast.raster.grid import Grid, Tile
+from geoforecast.raster.holdout import HELD_OUT, SEEN, HoldOut
 from geoforecast.raster.polygons import Region, rasterise, read_polygons
 from geoforecast.raster.resample import CoordinateMap, coordinate_map, sample
 from geoforecast.settings import ValidateSettings
@@ -56,10 +57,12 @@ class Partings:
     Attributes:
         fixed: by where they lie.
         edges: between ranges of observed values, band units, ascending; () for no ranges.
+        blocks: name and steps of parts of the time, besides seasons.
     """
 
     fixed: tuple[Parting, ...] = ()
     edges: tuple[float, ...] = ()
+    blocks: tuple[tuple[str, range], ...] = ()
 
     @property
     def titles(self) -> tuple[tuple[str, ...], ...]:
@@ -88,22 +91,34 @@ class Partings:
 NO_PARTINGS = Partings()
 
 
-def open_partings(settings: ValidateSettings, grid: Grid) -> Partings:
-    """What --regions, --by and --ranges ask for.
+def open_partings(
+    settings: ValidateSettings, grid: Grid, known: Partings = NO_PARTINGS
+) -> Partings:
+    """What --regions, --by and --ranges ask for, beside what is known to be told apart.
 
     Args:
         settings: of validate.
         grid: of what is validated.
+        known: folds, and what training did not see.
     Raises:
         InputError: a file cannot be read, or is not of this place.
         SettingsError: ranges do not ascend.
     """
-    fixed: list[Parting] = []
+    fixed = [*known.fixed]
     if settings.regions:
         fixed += region_partings(read_polygons(Path(settings.regions), grid), grid)
     if settings.by:
         fixed.append(class_parting(Path(settings.by), grid))
-    return Partings(tuple(fixed), parse_ranges(settings.ranges))
+    return Partings(tuple(fixed), parse_ranges(settings.ranges), known.blocks)
+
+
+def holdout_parting(holdout: HoldOut) -> Parting:
+    """What a training did not see, and what it saw; the halo between is part of neither."""
+    parts = np.full(3, -1, dtype=np.int32)
+    parts[HELD_OUT], parts[SEEN] = 0, 1
+    return Parting(
+        ("held out", "seen in training"), lambda tile: parts[holdout.labels[tile.slices]]
+    )
 
 
 def parse_ranges(edges: Sequence[float]) -> tuple[float, ...]:
@@ -204,18 +219,26 @@ def _codes(
     return sample(raw, known, window, header.grid.shape, x, y, bilinear=False)
 
 
-def rows_of_parts(scores: Scores, times: NDArray[np.datetime64]) -> tuple[MetricRow, ...]:
+def rows_of_parts(
+    scores: Scores,
+    times: NDArray[np.datetime64],
+    blocks: Sequence[tuple[str, range]] = (),
+) -> tuple[MetricRow, ...]:
     """Rows of every part that was summed, and of seasons, where test steps lie in several.
 
     Args:
         scores: of the raster.
         times: of the cube's steps.
+        blocks: see Partings.
     """
     rows: list[MetricRow] = []
     for number, band in enumerate(scores.bands):
         for lead in scores.leads:
             parts = list(_summed_parts(scores, number, lead))
-            for title, pooled in [*parts, *_season_parts(scores, number, lead, times)]:
+            spans = [(title, np.isin(scores.steps, steps)) for title, steps in blocks]
+            for title, chosen in [*spans, *_seasons(scores, times)]:
+                parts.append((title, _of_steps(scores, number, lead, chosen)))
+            for title, pooled in parts:
                 rows += part_rows(pooled, band, lead, title)
     return tuple(rows)
 
@@ -234,26 +257,24 @@ def _summed_parts(scores: Scores, band: int, lead: int) -> list[tuple[str, dict[
     return found
 
 
-def _season_parts(
-    scores: Scores, band: int, lead: int, times: NDArray[np.datetime64]
-) -> list[tuple[str, dict[str, Pooled]]]:
-    """The same of the seasons of the valid times."""
+def _seasons(scores: Scores, times: NDArray[np.datetime64]) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Name of each season of the valid times, and which test steps lie in it."""
     months = times[list(scores.steps)].astype("datetime64[M]").astype(np.int64) % 12 + 1
     seasons = months % 12 // 3
     if len(set(months.tolist())) < LEAST_MONTHS or len(set(seasons.tolist())) < 2:
         return []
+    found = sorted(set(seasons.tolist()))
+    return [(f"season {SEASONS[season]}", seasons == season) for season in found]
+
+
+def _of_steps(scores: Scores, band: int, lead: int, chosen: NDArray[np.bool_]) -> dict[str, Pooled]:
+    """Sums of some of the test steps, by method."""
     frames = scores.sums[:, lead - 1, :, band, : len(SUMS)]
     assert STATS[: len(SUMS)] == SUMS
-    return [
-        (
-            f"season {SEASONS[season]}",
-            {
-                method: _pooled(scores, band, frames[seasons == season, number].sum(axis=0))
-                for number, method in enumerate(scores.methods)
-            },
-        )
-        for season in sorted(set(seasons.tolist()))
-    ]
+    return {
+        method: _pooled(scores, band, frames[chosen, number].sum(axis=0))
+        for number, method in enumerate(scores.methods)
+    }
 
 
 def _pooled(scores: Scores, band: int, sums: NDArray[np.float64]) -> Pooled:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from geoforecast.forecast.kinds import CATEGORICAL
 from geoforecast.forecast.outcome import FORECAST
 from geoforecast.validate.metrics.ensemble import ENSEMBLE
 from geoforecast.validate.metrics.fields import FIELD
+from geoforecast.validate.metrics.one_class import class_values
 from geoforecast.validate.metrics.pooled import Pooled, evaluate, metric_names, skill, skill_metrics
 from geoforecast.validate.metrics.significance import diebold_mariano, skill_interval
 from geoforecast.validate.metrics.temporal import TEMPORAL
@@ -23,6 +25,7 @@ BOUNDS = ("interval_coverage", "interval_width")
 class MetricRow:
     """One line of metrics.csv; ``value`` is NaN, with a ``reason``, where undefined.
 
+    A value that could not have been another has a reason as well.
     ``part`` names the pixels and steps that were scored where they are not all that could be.
     """
 
@@ -53,13 +56,8 @@ def metric_rows(scores: AnyScores) -> tuple[MetricRow, ...]:
                         used = pooled.ssim_pixels
                     rows.append(MetricRow(method, band, lead, name, value, used, reason))
                     errors[method, name] = value
-                if isinstance(scores, Scores):
-                    told = [
-                        *event_values(scores, method, number, lead),
-                        *look_values(scores, method, number, lead),
-                    ]
-                    for label, value, reason in told:
-                        rows.append(MetricRow(method, band, lead, label, value, pixels, reason))
+                for label, value, reason in _told(scores, method, number, lead):
+                    rows.append(MetricRow(method, band, lead, label, value, pixels, reason))
             for name in skill_metrics(scores.kind):
                 by_method = {method: errors[method, name] for method in scores.methods}
                 for label, value, reason in _skills(name, by_method):
@@ -76,6 +74,18 @@ def metric_rows(scores: AnyScores) -> tuple[MetricRow, ...]:
                     value, reason = evaluate(name, known)
                     rows.append(MetricRow(FORECAST, band, lead, name, value, pixels, reason))
     return tuple(rows)
+
+
+def _told(scores: AnyScores, method: str, band: int, lead: int) -> list[tuple[str, float, str]]:
+    """(metric name, value, reason) of events and maps, or of each class."""
+    if isinstance(scores, Scores):
+        return [
+            *event_values(scores, method, band, lead),
+            *look_values(scores, method, band, lead),
+        ]
+    if scores.kind == CATEGORICAL:
+        return class_values(scores.pooled(method, band, lead), scores.classes)
+    return []
 
 
 def look_values(scores: Scores, method: str, band: int, lead: int) -> list[tuple[str, float, str]]:
@@ -136,6 +146,7 @@ LOOKS = (
     ("Kolmogorov-Smirnov distance", (("ks_distance", ""),)),
     ("temporal correlation", (("temporal_correlation", ""),)),
     ("peak timing error (steps)", (("peak_timing", ""),)),
+    ("temporal phase (steps late)", (("temporal_phase", ""),)),
     ("echo", (("echo", ""),)),
     ("alignment (px)", (("alignment", ""),)),
 )
