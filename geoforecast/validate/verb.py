@@ -12,7 +12,7 @@ from geoforecast.project import Project, read_history, recorded
 from geoforecast.raster.cube import open_cube
 from geoforecast.settings import ValidateSettings
 from geoforecast.validate.given import pair_cubes
-from geoforecast.validate.issued import open_issued
+from geoforecast.validate.issued import SUFFIX, open_issued
 from geoforecast.validate.report.reproduce import earlier_commands
 from geoforecast.validate.result import ValidateResult
 from geoforecast.validate.scoring.thresholds import parse_events
@@ -94,7 +94,7 @@ def validate_issued(
     with project.lock(), recorded(project, "validate", settings):
         engine = open_engine(project, settings.run, settings.device, finishing=AS_ISSUED)
         source = open_issued(project, engine, settings.run)
-        settings = replace(settings, run=f"{settings.run}.issued", interval=source.level)
+        settings = replace(settings, run=f"{settings.run}{SUFFIX}", interval=source.level)
         target = project.validation_dir(settings.run)
         result = write_validation(target, source, settings, progress, jobs=jobs)
         _check(gates, settings, result)

@@ -76,6 +76,14 @@ def test_scores_are_those_of_the_arrays(tmp_path: Path, folders: tuple[Path, Pat
     mean = np.mean([(came[:k].mean(axis=0) - came[k])[known] ** 2 for k in (4, 5, 6)])
     assert rows["mean", "rmse"][0] == pytest.approx(np.sqrt(mean), rel=1e-5)
     assert "worth trusting" in result.output or "use" in result.output
+    report = (tmp_path / "p" / "validation" / "compared" / "report.html").read_text()
+    assert "handed in, held against 3 observed scenes, 2021-05-10 to 2021-07-10." in report
+    assert "7 in the cube, about 30.5 d apart: 3 were forecast" in report
+    assert "has seen" not in report
+    assert "training range" not in report
+    quality = (tmp_path / "p" / "validation" / "compared" / "quality.xml").read_text()
+    assert "training" not in quality
+    assert "handed in without saying when it was made" in quality
 
 
 def test_tiles_change_nothing(tmp_path: Path, folders: tuple[Path, Path]) -> None:
@@ -117,6 +125,9 @@ def test_a_single_date_is_scored_alone(tmp_path: Path, write_tif: Any) -> None:
     rows = rows_of(place / "metrics.csv")
     assert rows["forecast", "mae"] == (pytest.approx(0.5), 12 * 13)
     assert not any(method == "persistence" for method, _ in rows)
+    report = (place / "report.html").read_text()
+    assert "held against 1 observed scene, 2021-03-10." in report
+    assert "<dd>1 in the cube: 1 was forecast</dd>" in report
     told = json.loads((place / "metrics.json").read_text())
     assert set(told["left_out"]) >= {"persistence", "mean"}
     assert "cannot be judged" in told["sentence"]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geoforecast.figures.words import step_length, time_label
+from geoforecast.figures.words import time_label
 from geoforecast.forecast.engine import Engine
 from geoforecast.forecast.kinds import BINARY, CATEGORICAL
 from geoforecast.forecast.outcome import FORECAST
@@ -20,6 +20,7 @@ from geoforecast.validate.maps import Preview, file_slugs, shown_steps
 from geoforecast.validate.metrics.classes import reliability_parts
 from geoforecast.validate.metrics.one_class import ONE_CLASS
 from geoforecast.validate.metrics.pooled import metrics
+from geoforecast.validate.origin import origin_of
 from geoforecast.validate.report.class_pictures import OUTCOME_COLOURS, class_panels
 from geoforecast.validate.report.films import Film
 from geoforecast.validate.report.map_pictures import Picture
@@ -35,7 +36,7 @@ from geoforecast.validate.scoring.class_scores import OUTCOMES, ClassScores, jud
 from geoforecast.validate.scoring.confusion import confusion_rows
 from geoforecast.validate.scoring.rows import MetricRow
 from geoforecast.validate.verdict.standards import Check
-from geoforecast.validate.verdict.summary import LeadSummary, period
+from geoforecast.validate.verdict.summary import LeadSummary
 
 OUTCOME = "outcome"
 NOT_SCORED = 255
@@ -148,8 +149,7 @@ def write_class_report(path: Path, evidence: ClassEvidence) -> None:
             checks=evidence.checks,
             left_out=evidence.left_out,
             grid=engine.cube.grid.describe(),
-            period=period(engine),
-            step=step_length(engine.cube.times),
+            origin=origin_of(engine, evidence.run),
             rule=_rule_text(engine),
             metrics=metrics(scores.kind),
             class_metrics=metrics(ONE_CLASS) if scores.kind == CATEGORICAL else (),
