@@ -65,7 +65,8 @@ def origin_of(engine: Source, run: str) -> Origin:
         count = len({one.step for one in engine.files})
         return Origin(
             opening=f"Forecasts of run {run.removesuffix(SUFFIX)} as they were issued, verified "
-            f"on {_count(count, 'scene')} that came later, {when}, none of which their weights had seen.",
+            f"on {_count(count, 'scene')} that came later, {when}, none of which their weights "
+            "had seen.",
             steps=f"{steps}: {_were_forecast(count)}",
             leads=f"up to {leads} ahead; simple forecasts are made from what was known when each "
             "forecast was issued",
