@@ -27,6 +27,7 @@ from geoforecast.validate.metrics.fields import FIELD
 from geoforecast.validate.metrics.fractions import FRACTION, SCALES_PX
 from geoforecast.validate.metrics.pooled import metrics
 from geoforecast.validate.metrics.temporal import TEMPORAL
+from geoforecast.validate.metrics.variogram import VARIOGRAM
 from geoforecast.validate.origin import origin_of
 from geoforecast.validate.report.charts import Chart, draw_chart, line_styles
 from geoforecast.validate.report.films import Film
@@ -49,6 +50,7 @@ MAX_PICTURES = 40  # embedded; further ones are in maps/ only, or the file would
 ALWAYS_DRAWN = ("persistence", "climatology")
 MOST_DRAWN = 4  # references beside those: charts of more lines cannot be read
 PART_COLUMNS = (("rmse_skill", "RMSE skill"), ("rmse", "RMSE"), ("bias", "bias"))
+FURTHER = (FIELD, VARIOGRAM, TEMPORAL, ENSEMBLE)  # kinds of metrics that are explained
 PACKAGES = ("numpy", "torch", "rasterio", "zarr")
 
 
@@ -124,7 +126,7 @@ def write_report(path: Path, evidence: Evidence) -> None:
             event_metrics=metrics(EVENT) + metrics(FRACTION),
             scales=SCALES_PX,
             ensemble_metrics=metrics(ENSEMBLE),
-            further_metrics=metrics(FIELD) + metrics(TEMPORAL) + metrics(ENSEMBLE),
+            further_metrics=[one for kind in FURTHER for one in metrics(kind)],
             bands=[_band_view(evidence, band) for band in range(len(engine.band_names))],
             images={p: data_uri(p.path) for p in embedded},
             omitted=len(evidence.pictures) - len(embedded),

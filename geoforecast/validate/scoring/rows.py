@@ -13,6 +13,7 @@ from geoforecast.validate.metrics.one_class import class_values
 from geoforecast.validate.metrics.pooled import Pooled, evaluate, metric_names, skill, skill_metrics
 from geoforecast.validate.metrics.significance import diebold_mariano, skill_interval
 from geoforecast.validate.metrics.temporal import TEMPORAL
+from geoforecast.validate.metrics.variogram import variogram_values
 from geoforecast.validate.scoring.class_scores import ClassScores
 from geoforecast.validate.scoring.scores import Scores, best_reference
 from geoforecast.validate.scoring.thresholds import event_values, fraction_values
@@ -96,6 +97,7 @@ def look_values(scores: Scores, method: str, band: int, lead: int) -> list[tuple
     return [
         *((name, *evaluate(name, course)) for name in metric_names(TEMPORAL)),
         *((name, *evaluate(name, pooled)) for name in metric_names(FIELD)),
+        *variogram_values(pooled.variogram),
         *fraction_values(scores, method, band, lead),
     ]
 
@@ -143,6 +145,10 @@ LOOKS = (
     ("effective resolution (px)", (("effective_resolution", ""),)),
     ("Moran's I", (("moran", ""), ("moran_observed", "observed"))),
     ("Moran's I of the error", (("moran_error", ""),)),
+    (
+        "variogram range (px)",
+        (("variogram_range", ""), ("variogram_range_observed", "observed")),
+    ),
     ("Kolmogorov-Smirnov distance", (("ks_distance", ""),)),
     ("temporal correlation", (("temporal_correlation", ""),)),
     ("peak timing error (steps)", (("peak_timing", ""),)),
