@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoforecast.figures.words import time_label
-from geoforecast.forecast.engine import Engine
 from geoforecast.forecast.kinds import BINARY, CATEGORICAL
 from geoforecast.forecast.outcome import FORECAST
 from geoforecast.raster.cog import CogWriter
@@ -32,9 +31,11 @@ from geoforecast.validate.report.plots import Plot
 from geoforecast.validate.report.qgis import write_style
 from geoforecast.validate.report.reproduce import Command, recipe
 from geoforecast.validate.report.viewer import viewers_of
-from geoforecast.validate.scoring.class_scores import OUTCOMES, ClassScores, judge
+from geoforecast.validate.scoring.class_parts import OUTCOMES
+from geoforecast.validate.scoring.class_scores import ClassScores, judge
 from geoforecast.validate.scoring.confusion import confusion_rows
 from geoforecast.validate.scoring.rows import MetricRow
+from geoforecast.validate.source import Source
 from geoforecast.validate.verdict.standards import Check
 from geoforecast.validate.verdict.summary import LeadSummary
 
@@ -48,7 +49,7 @@ class ClassEvidence:
     """All that the report tells; see report.Evidence."""
 
     run: str
-    engine: Engine
+    engine: Source
     settings: dict[str, Any]
     scores: ClassScores
     rows: tuple[MetricRow, ...]
@@ -63,7 +64,7 @@ class ClassEvidence:
 
 
 def write_outcomes(
-    folder: Path, engine: Engine, scores: ClassScores, tile_px: int
+    folder: Path, engine: Source, scores: ClassScores, tile_px: int
 ) -> tuple[Picture, ...]:
     """Write what became of each pixel at one test step, for every band and lead.
 
@@ -99,8 +100,9 @@ def write_outcomes(
                         at = (band, hindcast.lead - 1)
                         if steps.get(at) != step:
                             continue
-                        scored = judged.scored[band] & (judged.last[band] >= 0)
-                        outcome = np.where(scored, judged.outcome(FORECAST)[band], NOT_SCORED)
+                        scored = judged.scored[band]
+                        known = scored & (judged.last[band] >= 0)
+                        outcome = np.where(known, judged.outcome(FORECAST)[band], NOT_SCORED)
                         writers[at].write(outcome[None].astype(np.uint8), tile)
                         layers: dict[str, NDArray[Any]] = {
                             "observed": judged.observed[band],
@@ -108,7 +110,9 @@ def write_outcomes(
                             OUTCOME: outcome,
                         }
                         for name, values in layers.items():
-                            shown = np.where(scored, values, np.nan).astype(np.float32)
+                            shown = np.where(
+                                known if name == OUTCOME else scored, values, np.nan
+                            ).astype(np.float32)
                             kept[at, name].put(shown, tile)
     for band, lead in steps:
         path = folder / f"{slugs[band]}_lead{lead + 1}_{OUTCOME}.tif"
@@ -121,7 +125,7 @@ def write_outcomes(
 
 def _draw(
     folder: Path,
-    engine: Engine,
+    engine: Source,
     scores: ClassScores,
     at: tuple[int, int],
     layers: Mapping[str, NDArray[np.float32]],
@@ -164,7 +168,7 @@ def write_class_report(path: Path, evidence: ClassEvidence) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _rule_text(engine: Engine) -> str:
+def _rule_text(engine: Source) -> str:
     """How probabilities become the map, in words."""
     rules = engine.decision
     if engine.series.target.kind == BINARY:

@@ -10,7 +10,7 @@ from geoforecast.forecast.outcome import FORECAST
 from geoforecast.validate.metrics.ensemble import ENSEMBLE
 from geoforecast.validate.metrics.fields import FIELD
 from geoforecast.validate.metrics.one_class import class_values
-from geoforecast.validate.metrics.pooled import Pooled, evaluate, metric_names, skill, skill_metrics
+from geoforecast.validate.metrics.pooled import Pooled, evaluate, metric_names, skill
 from geoforecast.validate.metrics.significance import diebold_mariano, skill_interval
 from geoforecast.validate.metrics.temporal import TEMPORAL
 from geoforecast.validate.metrics.variogram import variogram_values
@@ -59,11 +59,11 @@ def metric_rows(scores: AnyScores) -> tuple[MetricRow, ...]:
                     errors[method, name] = value
                 for label, value, reason in _told(scores, method, number, lead):
                     rows.append(MetricRow(method, band, lead, label, value, pixels, reason))
-            for name in skill_metrics(scores.kind):
+            for name in scores.skills:
                 by_method = {method: errors[method, name] for method in scores.methods}
                 for label, value, reason in _skills(name, by_method):
                     rows.append(MetricRow(FORECAST, band, lead, label, value, pixels, reason))
-                if name == skill_metrics(scores.kind)[0]:
+                if name == scores.skills[0]:
                     for label, value, reason in _chances(scores, name, by_method, number, lead):
                         rows.append(MetricRow(FORECAST, band, lead, label, value, pixels, reason))
             if isinstance(scores, Scores) and scores.interval:
