@@ -80,7 +80,7 @@ def test_scores_are_those_of_the_arrays(tmp_path: Path, folders: tuple[Path, Pat
     assert "handed in, held against 3 observed scenes, 2021-05-10 to 2021-07-10." in report
     assert "7 in the cube, about 30.5 d apart: 3 were forecast" in report
     assert "has seen" not in report
-    assert "training range" not in report
+    assert "observed range" in report
     quality = (tmp_path / "p" / "validation" / "compared" / "quality.xml").read_text()
     assert "training" not in quality
     assert "handed in without saying when it was made" in quality
