@@ -55,7 +55,7 @@ class FakeEngine:
     has_intervals: bool = False
     has_probabilities: bool = False
     blend: tuple[float, ...] = (0.8, 0.5, 0.2)
-    fingerprint: str = "f00d"
+    fingerprint: str = "f00d" * 16
     junk: float = float("nan")  # what stands where the observation is invalid
     gone: str = ""  # a method without any value
     calls: list[Any] = field(default_factory=list)

@@ -43,7 +43,7 @@ def test_every_promised_file_is_there(result: ValidateResult) -> None:
     assert all(path.is_file() for path in (*result.maps, *result.pictures, result.report_path))
 
 
-def test_csv_and_json_hold_the_rows(result: ValidateResult) -> None:
+def test_csv_and_json_hold_the_rows(engine: Any, result: ValidateResult) -> None:
     with result.csv_path.open(newline="") as stream:
         lines = list(csv.DictReader(stream))
     content = json.loads(result.json_path.read_text())
@@ -59,7 +59,7 @@ def test_csv_and_json_hold_the_rows(result: ValidateResult) -> None:
     assert content["split"]["test_steps"] == 4
     assert content["leads"] == [1, 2, 3]
     assert content["reference"] == "persistence"
-    assert content["fingerprint"] == "f00d"
+    assert content["fingerprint"] == engine.fingerprint
 
 
 @pytest.mark.usefixtures("no_pictures")
