@@ -11,8 +11,8 @@ from geoforecast.forecast.finish import Finishing
 from geoforecast.project import Project, read_history, recorded
 from geoforecast.raster.cube import open_cube
 from geoforecast.settings import ValidateSettings
-from geoforecast.validate.given import pair_cubes
 from geoforecast.validate.issued import SUFFIX, open_issued
+from geoforecast.validate.pairing import pair_cubes
 from geoforecast.validate.report.reproduce import earlier_commands
 from geoforecast.validate.result import ValidateResult
 from geoforecast.validate.scoring.thresholds import parse_events
@@ -121,9 +121,9 @@ def validate_cubes(
     Returns:
         Metrics, sentence and paths.
     Raises:
-        SettingsError: see validate_run, or classes.
+        SettingsError: see validate_run.
         CubeError: a cube is missing.
-        InputError: the cubes do not fit; see given.pair_cubes.
+        InputError: the cubes do not fit; see pairing.pair_cubes.
         QualityGateError: a gate failed; everything is written all the same.
     """
     gates = _read(settings)

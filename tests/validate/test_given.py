@@ -13,13 +13,14 @@ from affine import Affine
 from click.testing import CliRunner
 
 from geoforecast.cli import cli
-from geoforecast.errors import DateError, GridMismatchError, InputError, SettingsError
+from geoforecast.errors import DateError, GridMismatchError, InputError
 from geoforecast.project import Project
 from geoforecast.raster.cube import open_cube
 from geoforecast.settings import StackSettings, Unsplit, ValidateSettings
 from geoforecast.stack import stack_scenes
 from geoforecast.validate import validate_cubes
-from geoforecast.validate.given import pair_cubes, pair_times
+from geoforecast.validate.given import pair_times
+from geoforecast.validate.pairing import pair_cubes
 
 SHAPE = (24, 30)
 UTM = Affine(10.0, 0.0, 500000.0, 0.0, -10.0, 5200000.0)
@@ -171,15 +172,6 @@ def test_what_does_not_fit_is_refused(
     cubes = [open_cube(stacked(tmp_path / f"p{name}", tmp_path / name).cube_path) for name in "fo"]
     with pytest.raises(error, match=words):
         pair_cubes(*cubes)
-
-
-def test_classes_are_refused(tmp_path: Path, write_tif: Any) -> None:
-    for day in DAYS[:2]:
-        write_tif(tmp_path / "o" / f"a_{day}.tif", np.ones(SHAPE, np.uint8))
-    project = stacked(tmp_path / "p", tmp_path / "o", kind="categorical")
-    cube = open_cube(project.cube_path)
-    with pytest.raises(SettingsError, match="class codes have no size"):
-        pair_cubes(cube, cube)
 
 
 def test_a_perfect_forecast_has_all_skill(tmp_path: Path, folders: tuple[Path, Path]) -> None:

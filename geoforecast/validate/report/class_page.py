@@ -25,8 +25,9 @@ from geoforecast.validate.report.films import Film
 from geoforecast.validate.report.map_pictures import Picture
 from geoforecast.validate.report.page import data_uri, environment, provenance, undefined
 from geoforecast.validate.report.palettes import Scale
+from geoforecast.validate.report.part_tables import part_tables
 from geoforecast.validate.report.pictures import draw
-from geoforecast.validate.report.plot_views import brier_by_date, reliability
+from geoforecast.validate.report.plot_views import class_errors_by_date, reliability
 from geoforecast.validate.report.plots import Plot
 from geoforecast.validate.report.qgis import write_style
 from geoforecast.validate.report.reproduce import Command, recipe
@@ -41,6 +42,11 @@ from geoforecast.validate.verdict.summary import LeadSummary
 
 OUTCOME = "outcome"
 NOT_SCORED = 255
+# Of parts of the raster and of time, beside the skill.
+PART_COLUMNS = {
+    BINARY: (("csi", "CSI"), ("pod", "POD"), ("far", "FAR")),
+    CATEGORICAL: (("kappa", "kappa"), ("macro_f1", "macro F1")),
+}
 PANELS = ("observed", FORECAST, OUTCOME)
 
 
@@ -156,6 +162,7 @@ def write_class_report(path: Path, evidence: ClassEvidence) -> None:
             origin=origin_of(engine, evidence.run),
             rule=_rule_text(engine),
             metrics=metrics(scores.kind),
+            leading=next(one for one in metrics(scores.kind) if one.name == scores.skills[0]),
             class_metrics=metrics(ONE_CLASS) if scores.kind == CATEGORICAL else (),
             bands=[_band_view(evidence, band) for band in range(len(scores.bands))],
             images={picture: data_uri(picture.path) for picture in evidence.pictures},
@@ -171,6 +178,8 @@ def write_class_report(path: Path, evidence: ClassEvidence) -> None:
 def _rule_text(engine: Source) -> str:
     """How probabilities become the map, in words."""
     rules = engine.decision
+    if not rules:
+        return "as it was handed in"
     if engine.series.target.kind == BINARY:
         levels = ", ".join(f"{rule[0]:g}" for rule in rules)
         return f"1 where the probability reaches {levels} (by lead; best CSI on validation)"
@@ -187,7 +196,9 @@ def _band_view(evidence: ClassEvidence, band: int) -> dict[str, Any]:
     scores, name = evidence.scores, evidence.scores.bands[band]
     value = {(r.method, r.lead, r.metric): r.value for r in evidence.rows if r.band == name}
     summary = [item for item in evidence.summary if item.band == name]
-    errors = [[value[method, item.lead, "brier"] for method in scores.methods] for item in summary]
+    leading = scores.skills[0]
+    errors = [[value[method, item.lead, leading] for method in scores.methods] for item in summary]
+    columns = ((f"{leading}_skill", "skill"), *PART_COLUMNS[scores.kind])
     return {
         "name": name,
         "summary": summary,
@@ -197,16 +208,17 @@ def _band_view(evidence: ClassEvidence, band: int) -> dict[str, Any]:
             (lead, confusion_rows(scores, band, lead))
             for lead in dict.fromkeys((1, scores.leads[-1]))
         ],
+        "parts": part_tables(evidence.parts, name, columns),
         "plots": _plots(evidence, band),
         "pictures": [p for p in evidence.pictures if p.band == band],
     }
 
 
 def _plots(evidence: ClassEvidence, band: int) -> list[Plot]:
-    """The Brier score by date, and of yes or no how reliable probabilities are by lead."""
+    """The metric that leads by date, and of yes or no how reliable probabilities are by lead."""
     engine, scores = evidence.engine, evidence.scores
-    found = [brier_by_date(engine, scores, band)]
-    if scores.kind == BINARY:
+    found = [class_errors_by_date(engine, scores, band)]
+    if scores.kind == BINARY and scores.probable:
         for lead in dict.fromkeys((1, engine.horizon)):
             parts = reliability_parts(scores.pooled(FORECAST, band, lead).chances)
             found.append(reliability(f"Reliability of probabilities, lead {lead}", *parts))

@@ -29,6 +29,7 @@ from geoforecast.validate.scoring.class_scores import ClassScores
 from geoforecast.validate.scoring.scores import STATS, Scores, map_reference
 from geoforecast.validate.scoring.views import CELLS, Views, cell_edges
 from geoforecast.validate.source import Source
+from geoforecast.validate.verdict.summary import MEASURES
 
 DAY_S = 86400
 DATE_LETTERS = 10  # of 2024-06-09
@@ -74,11 +75,12 @@ def rmse_by_date(engine: Source, scores: Scores, band: int) -> Plot | None:
     return _by_date(engine, scores.methods, "RMSE", label, np.sqrt(_over(squares, n)), squares)
 
 
-def brier_by_date(engine: Source, scores: ClassScores, band: int) -> Plot | None:
-    """Brier score of each test step at lead 1: the forecast, and the references closest to it."""
-    sums = scores.brier[:, 0, :, band]
+def class_errors_by_date(engine: Source, scores: ClassScores, band: int) -> Plot | None:
+    """Brier score, or share of wrong pixels, of each test step at lead 1; else as rmse_by_date."""
+    sums = scores.step_sums[:, 0, :, band]
     values = _over(sums, scores.n[:, 0, band, None])
-    return _by_date(engine, scores.methods, "Brier score", "Brier score", values, sums)
+    measure = MEASURES[scores.skills[0]]
+    return _by_date(engine, scores.methods, measure.capitalize(), measure, values, sums)
 
 
 def _over(sums: NDArray[Any], counts: NDArray[Any]) -> NDArray[np.float64]:
