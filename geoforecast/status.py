@@ -9,6 +9,7 @@ from typing import Any
 
 from geoforecast.errors import GeoforecastError
 from geoforecast.project import PLACES, Project, read_history
+from geoforecast.values import fold_name, fold_of, train_command
 
 
 @dataclass(frozen=True)
@@ -72,19 +73,41 @@ def read_status(project: Project) -> Status:
     forecasts = _folders(project, "forecasts", "*/*")
     validations = _folders(project, "validation", "*")
     last = _last(project, problems)
-    name = next((run["run"] for run in runs if run["trained"]), "")
-    flag = "" if name in ("", "default") else f" --run {name}"
-    if cube is None:
-        advice = "geoforecast stack FOLDER"
-    elif not name:
-        advice = "geoforecast train" + (f" --run {runs[0]['run']}" if runs else "")
-    elif not any(item.startswith(f"{name}/") for item in forecasts):
-        advice = f"geoforecast predict{flag}"
-    elif name not in validations:
-        advice = f"geoforecast validate{flag}"
-    else:
-        advice = f"open {project.root / 'validation' / name / 'report.html'}"
+    advice = "geoforecast stack FOLDER"
+    if cube is not None:
+        trained = [run["run"] for run in runs if run["trained"]]
+        alone = [name for name in trained if fold_of(name) is None]
+        if alone:
+            advice = _next(project, alone[0], forecasts, validations)
+        elif trained:
+            advice = _next_fold(project, trained, validations)
+        else:
+            advice = train_command(runs[0]["run"]) if runs else "geoforecast train"
     return Status(str(project.root), cube, runs, forecasts, validations, last, advice, problems)
+
+
+def _next(project: Project, run: str, forecasts: list[str], validations: list[str]) -> str:
+    """What to do with a trained run."""
+    flag = "" if run == "default" else f" --run {run}"
+    if not any(item.startswith(f"{run}/") for item in forecasts):
+        return f"geoforecast predict{flag}"
+    if run not in validations:
+        return f"geoforecast validate{flag}"
+    return f"open {project.root / 'validation' / run / 'report.html'}"
+
+
+def _next_fold(project: Project, trained: list[str], validations: list[str]) -> str:
+    """What to do where folds are all that is trained."""
+    fold = fold_of(trained[0])
+    assert fold is not None  # who asks has looked
+    run, _, count = fold
+    names = [fold_name(run, number, count) for number in range(1, count + 1)]
+    missing = [name for name in names if name not in trained]
+    if missing:
+        return train_command(missing[0])
+    if f"{run}.folds" not in validations:
+        return f"geoforecast validate --run {run} --folds {count}"
+    return f"open {project.root / 'validation' / f'{run}.folds' / 'report.html'}"
 
 
 def _cube(project: Project, problems: list[str]) -> dict[str, Any] | None:

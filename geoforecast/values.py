@@ -150,6 +150,42 @@ def parse_shard(text: str) -> tuple[int, int] | None:
     return int(index), int(count)
 
 
+def parse_fold(text: str) -> tuple[int, int] | None:
+    """``i/k`` as two numbers, ``i`` from 1; None for an empty text.
+
+    Raises:
+        SettingsError: anything else.
+    """
+    if not text:
+        return None
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise SettingsError(
+            f"--fold {text} is no fold.",
+            remedy="Give i/k with i from 1 to k, such as --fold 1/5.",
+        )
+    return int(index), int(count)
+
+
+def fold_name(run: str, fold: int, count: int) -> str:
+    """What the run of a fold is called."""
+    return f"{run}.fold{fold}of{count}"
+
+
+def fold_of(name: str) -> tuple[str, int, int] | None:
+    """Run, number and count of the fold that a name means; None if it means none."""
+    match = re.fullmatch(r"(.+)\.fold([1-9]\d*)of([1-9]\d*)", name)
+    return (match[1], int(match[2]), int(match[3])) if match else None
+
+
+def train_command(run: str) -> str:
+    """What trains a run, which may be a fold's."""
+    fold = fold_of(run)
+    if fold is None:
+        return f"geoforecast train --run {run}"
+    return f"geoforecast train --run {fold[0]} --fold {fold[1]}/{fold[2]}"
+
+
 def share(items: Sequence[T], index: int, count: int) -> Sequence[T]:
     """The ``index``-th of ``count`` shares of some items, each of neighbours."""
     return items[len(items) * index // count : len(items) * (index + 1) // count]

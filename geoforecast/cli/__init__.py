@@ -26,7 +26,7 @@ from geoforecast.cli.options import (
 from geoforecast.errors import InputError, SettingsError
 from geoforecast.project import Project
 from geoforecast.system import Signals
-from geoforecast.values import duration_seconds
+from geoforecast.values import duration_seconds, parse_fold
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -106,16 +106,21 @@ def train(dry_run: bool, **options: Any) -> Any:
 
     def bind(project: Project) -> Call:
         settings = project.settings("train", **given(options, "train"))
-        duration_seconds(settings.time_limit)  # a typo must show before the verbs before
+        # A typo must show before the verbs before.
+        duration_seconds(settings.time_limit)
+        parse_fold(settings.fold)
 
         def call(signals: Signals) -> Done:
-            from geoforecast.train import estimate_training, train_model
+            from geoforecast.train import estimate_training, train_folds, train_model
 
             result: Any
             if dry_run:
                 result = estimate_training(project, settings)
                 return Done(result, result.describe())
             with signals.later() as interrupted:
+                if settings.folds:
+                    results = train_folds(project, settings, interrupted=interrupted)
+                    return Done(results, "\n\n".join(one.describe() for one in results))
                 result = train_model(project, settings, interrupted=interrupted)
             return Done(result, result.describe())
 
@@ -190,9 +195,11 @@ def validate(jobs: int | None, **options: Any) -> Any:
                 "--forecast and --observed belong together.",
                 remedy="Give both folders, or neither to verify a run.",
             )
-        if settings.forecast and settings.when_observed:
+        asked = [settings.forecast, settings.when_observed, settings.folds]
+        if sum(map(bool, asked)) > 1:
             raise SettingsError(
-                "--forecast scores folders, --when-observed the forecasts of a run.",
+                "--forecast scores folders, --when-observed the forecasts of a run, --folds the "
+                "folds of one.",
                 remedy="Give one of them.",
             )
         if settings.kind != "auto" and not settings.forecast:
@@ -203,16 +210,18 @@ def validate(jobs: int | None, **options: Any) -> Any:
         stack_settings = project.settings("stack")
 
         def call(_: Signals) -> Done:
-            from geoforecast.validate import validate_cubes, validate_issued, validate_run
+            from geoforecast import validate as verb
 
             if settings.forecast:
                 places = stacked_folders(project, settings, stack_settings, jobs)
                 with progress_bar("validate") as progress:
-                    result = validate_cubes(
+                    result = verb.validate_cubes(
                         project, settings, *places, progress=progress, jobs=jobs
                     )
                 return Done(result, result.describe())
-            verify = validate_issued if settings.when_observed else validate_run
+            verify = verb.validate_folds if settings.folds else verb.validate_run
+            if settings.when_observed:
+                verify = verb.validate_issued
             with progress_bar("validate") as progress:
                 result = verify(project, settings, progress=progress, jobs=jobs)
             return Done(result, result.describe())

@@ -16,6 +16,7 @@ from geoforecast.forecast.steps import StepReader
 from geoforecast.raster.cube import Cube, open_cube
 from geoforecast.raster.grid import Tile
 from geoforecast.raster.layers import read_static, static_units
+from geoforecast.raster.view import hidden_alike, shown
 from geoforecast.samples.context import Array, Group, Surroundings
 
 
@@ -144,6 +145,7 @@ def _static(source: ContextSource, tile: Tile) -> Array:
     names, values, valid = found
     numbers = [names.index(name) for name in group.names]
     scaled = group.normaliser.apply(values[numbers])
+    valid = shown(source.series.cube, valid, tile)
     return np.where(valid[numbers], scaled, np.float32(np.nan))
 
 
@@ -154,7 +156,7 @@ def open_drivers(cube: Cube) -> Cube | None:
         CubeError: they are there but cannot be read.
     """
     place = cube.path / GROUP
-    return open_cube(place) if place.exists() else None
+    return hidden_alike(cube, open_cube(place)) if place.exists() else None
 
 
 def open_context(series: Series) -> ContextSource:

@@ -14,6 +14,7 @@ from functools import cached_property, partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from geoforecast.forecast.bias import NONE, Bias
 from geoforecast.forecast.context import ContextSource, TileContext, open_context
@@ -21,18 +22,21 @@ from geoforecast.forecast.correction import Corrector
 from geoforecast.forecast.device import pick_device
 from geoforecast.forecast.evidence import Watch
 from geoforecast.forecast.finish import PLAIN, Finish, Finishing, bounds_of, smoothed
+from geoforecast.forecast.following import followed
 from geoforecast.forecast.kinds import maps
 from geoforecast.forecast.opening import check_fit, series_of, steps_until, watch_of
-from geoforecast.forecast.outcome import FORECAST, Forecast, Hindcast, Made, compared
+from geoforecast.forecast.outcome import FORECAST, Forecast, Hindcast, Made, compared, least_error
 from geoforecast.forecast.series import Series
 from geoforecast.forecast.stream import TileStream
-from geoforecast.forecast.trust import Sums, Trust, looked_at
+from geoforecast.forecast.trust import Trust, looked_at
 from geoforecast.forecast.uncertainty import Uncertainty
 from geoforecast.models import Correction
 from geoforecast.models.checkpoint import FINAL, Checkpoint, load_checkpoint
 from geoforecast.project import Project
 from geoforecast.raster.cube import Cube, open_cube
 from geoforecast.raster.grid import Tile
+from geoforecast.raster.holdout import load_holdout
+from geoforecast.raster.view import view_of
 from geoforecast.references import reference_classes
 from geoforecast.references.autoregression import HALO_PX, LAGS
 from geoforecast.references.mixture import MIXTURE
@@ -55,6 +59,8 @@ class Engine:
         device: where tensors live.
         seen_until: the last step that went into the run, if it is its final checkpoint.
         finishing: what becomes of forecasts once they are made.
+        taught: the same engine without the pixels that the run holds out, which alone learns
+            from errors; None if the run holds out nothing.
     """
 
     series: Series
@@ -65,6 +71,7 @@ class Engine:
     device: torch.device
     seen_until: int = -1
     finishing: Finishing = PLAIN
+    taught: Engine | None = None
 
     @property
     def cube(self) -> Cube:
@@ -113,13 +120,7 @@ class Engine:
     @property
     def yardstick(self) -> str:
         """The reference with the least validation error, which maps are drawn against."""
-        errors = self.checkpoint.scores["reference_rmse"]
-        means = {
-            name: float(np.mean([value for value in errors[name] if value is not None]))
-            for name in self.references
-            if any(value is not None for value in errors.get(name, ()))
-        }
-        return min(means, key=lambda name: means[name]) if means else self.references[0]
+        return least_error(self.references, [self.checkpoint.scores["reference_rmse"]])
 
     @property
     def statistics(self) -> list[BandStatistics]:
@@ -139,14 +140,18 @@ class Engine:
     @cached_property
     def trust(self) -> Trust:
         """What is known of the correction at each step."""
+        if self.taught is not None:
+            return self.taught.trust
         end, last = steps_until(self.cube, self.checkpoint), len(self.series.days) - 1
-        return Trust(np.asarray(self.checkpoint.evidence), end, last, self._followed)
+        return Trust(np.asarray(self.checkpoint.evidence), end, last, partial(followed, self))
 
     @cached_property
     def bias(self) -> Bias | None:
         """What is known of the forecasts' bias at each step; None if it stays."""
         if self.finishing.bias == NONE:
             return None
+        if self.taught is not None:
+            return self.taught.bias
         assert self.seen_until < 0  # weights that have seen what they forecast show none
         steps = range(self.split.validation, len(self.series.days))
         tiles = looked_at(self.checkpoint.watched, len(self.band_names))
@@ -222,7 +227,7 @@ class Engine:
         assert init_step >= self.seen_until  # or the run has seen what it shall forecast
         names = [self.reference]
         outer = self.outer(tile, [init_step], len(days), names)
-        stream = self._stream(outer, (), init_step)
+        stream = self.stream(outer, (), init_step)
         stream.advance_to(init_step)
         reference = stream.forecasts(days, names)[self.reference]
         forecast = self._made(stream, self.context.tile(outer), reference, days, tile)
@@ -268,7 +273,7 @@ class Engine:
         assert first >= self.seen_until  # or the run has seen what it shall forecast
         outer = self.outer(tile, inits, self.horizon, names)
         inner = tile.within(outer)
-        stream = self._stream(outer, names, first)
+        stream = self.stream(outer, names, first)
         context = self.context.tile(outer)
         for init in inits:
             stream.advance_to(init)
@@ -305,7 +310,8 @@ class Engine:
         wanted = self.corrector.on_lattice(tile) if any(self.blend) else tile
         return wanted.expanded(self.halo_px(inits, leads, names), self.cube.grid.shape)
 
-    def _stream(self, outer: Tile, names: Sequence[str], first_init: int) -> TileStream:
+    def stream(self, outer: Tile, names: Sequence[str], first_init: int) -> TileStream:
+        """A stream of a tile, whose forecasts are asked for from a step on."""
         lookback = self.checkpoint.lookback
         return TileStream(
             self.series,
@@ -331,29 +337,6 @@ class Engine:
             reference = self.corrector.applied(reference, output, self.blend_at(stream.step))
         return smoothed(reference, stream.lookback, self.series, self.finishing.smooth)
 
-    def _followed(self) -> Iterator[Sums]:
-        """How the correction did at each step that the run does not know yet."""
-        end = steps_until(self.cube, self.checkpoint)
-        first = max(self.checkpoint.lookback - 1, end - self.horizon)
-        inits = range(first, len(self.series.days) - 1)
-        for tile in looked_at(self.checkpoint.watched, len(self.band_names)) if inits else ():
-            outer = self.outer(tile, inits, self.horizon, [self.reference])
-            inner = (..., *tile.within(outer))
-            stream = self._stream(outer, (), first)
-            context = self.context.tile(outer)
-            for init in inits:
-                stream.advance_to(init)
-                days = [float(day) for day in self.series.days[init + 1 : init + 1 + self.horizon]]
-                made = stream.forecasts(days, [self.reference])[self.reference]
-                output = self.corrector.output(stream, context, made, days, tile)[inner]
-                came = [stream.observed(init + 1 + lead) for lead in range(len(days))]
-                observed = np.stack([values[inner] for values, _ in came])
-                missed, added = self.corrector.errors(made[inner], output, observed)
-                for lead in range(max(0, end - init - 1), len(days)):
-                    known = came[lead][1][inner] & np.isfinite(missed[lead])
-                    r, c = (one[lead][known].astype(np.float64) for one in (missed, added))
-                    yield init + 1 + lead, lead, float(r @ c), float(c @ c), int(known.sum())
-
 
 def open_engine(
     project: Project,
@@ -362,6 +345,7 @@ def open_engine(
     *,
     final: bool = False,
     finishing: Finishing = PLAIN,
+    cube: Cube | None = None,
 ) -> Engine:
     """Load a run and the cube, and check that they fit.
 
@@ -372,17 +356,25 @@ def open_engine(
         final: take the checkpoint that was trained on every step, test block included. It
             forecasts from its last step on, is never scored, and has the other one's bias.
         finishing: what becomes of forecasts once they are made.
+        cube: a view of the project's; None opens the whole.
     Raises:
         CubeError: no usable cube.
         RunError: no usable run, or one for other bands or conditions.
         SettingsError: probabilities cannot be finished like that.
     """
-    cube = open_cube(project.cube_path)
-    checkpoint, model = load_checkpoint(project.run_dir(run), final=final)
+    cube = cube or open_cube(project.cube_path)
+    folder = project.run_dir(run)
+    checkpoint, model = load_checkpoint(folder, final=final)
     check_fit(run, cube, checkpoint)
-    engine = make_engine(cube, checkpoint, model, pick_device(device), final=final)
+    made = partial(
+        make_engine, cube, checkpoint, model, pick_device(device), final=final, finishing=finishing
+    )
+    engine = made()
     finishing.check(run, probabilities=engine.has_probabilities)
-    engine = replace(engine, finishing=finishing)
+    if checkpoint.holdout:
+        holdout = load_holdout(folder, checkpoint.holdout, cube.grid)
+        taught = made(hidden=holdout.hidden)
+        engine = replace(engine, watch=taught.watch, taught=taught)
     if final and finishing.bias != NONE:
         vars(engine)["bias"] = open_engine(project, run, device, finishing=finishing).bias  # cached
     engine.context  # noqa: B018  a cube that lacks what the correction sees shows at once
@@ -390,11 +382,18 @@ def open_engine(
 
 
 def make_engine(
-    cube: Cube, checkpoint: Checkpoint, model: Correction, device: torch.device, *, final: bool
+    cube: Cube,
+    checkpoint: Checkpoint,
+    model: Correction,
+    device: torch.device,
+    *,
+    final: bool,
+    finishing: Finishing = PLAIN,
+    hidden: NDArray[np.bool_] | None = None,
 ) -> Engine:
-    """An engine of what has been loaded and fits; see open_engine."""
-    series = series_of(cube, checkpoint)
+    """An engine of what has been loaded and fits; it never sees pixels that are hidden."""
+    series = series_of(cube if hidden is None else view_of(cube, hidden=hidden), checkpoint)
     split = Split.from_meta(checkpoint.split, cube.times)
     seen_until = steps_until(cube, checkpoint) - 1 if final else -1
     watch = watch_of(series, checkpoint)
-    return Engine(series, checkpoint, model.to(device), split, watch, device, seen_until)
+    return Engine(series, checkpoint, model.to(device), split, watch, device, seen_until, finishing)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,6 +17,23 @@ from geoforecast.samples.features import Array
 
 FORECAST = "forecast"  # the method name beside those of the references
 OURS = (FORECAST, MIXTURE)  # methods that are no simple forecast to be measured against
+
+
+def least_error(
+    names: Sequence[str], errors: Sequence[Mapping[str, Sequence[float | None]]]
+) -> str:
+    """Which reference has the least validation error, mean over leads, of one run or several.
+
+    Args:
+        names: of the references; the first one is it where no error is known.
+        errors: of each run, by name, one a lead.
+    """
+    means = {}
+    for name in names:
+        known = [value for one in errors for value in one.get(name, ()) if value is not None]
+        if known:
+            means[name] = float(np.mean(known))
+    return min(means, key=lambda name: means[name]) if means else names[0]
 
 
 @dataclass(frozen=True)

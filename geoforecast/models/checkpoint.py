@@ -20,6 +20,7 @@ from geoforecast import __version__
 from geoforecast.errors import RunError
 from geoforecast.models import Correction, ModelConfig, build_model
 from geoforecast.project import replacing, write_json
+from geoforecast.values import train_command
 
 FORMAT = 4
 WEIGHTS = "model.safetensors"
@@ -60,6 +61,7 @@ class Checkpoint:
         kept: that epoch of each member; () without a model.
         scores: validation scores, for people.
         errors: sums by name, see references.mixture.Tally.
+        holdout: hash of the pixels that training did not see, see raster.holdout; "" for none.
     """
 
     config: ModelConfig
@@ -88,6 +90,7 @@ class Checkpoint:
     kept: tuple[int, ...]
     scores: dict[str, Any]
     errors: dict[str, NDArray[np.float64]] = dataclasses.field(repr=False)
+    holdout: str = ""
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, weights: dict[str, torch.Tensor]) -> None:
@@ -135,7 +138,7 @@ def load_checkpoint(folder: Path, *, final: bool = False) -> tuple[Checkpoint, C
         raise RunError(
             f"The run '{folder.name}' {state}.",
             where=str(folder),
-            remedy=f"Train it: geoforecast train --run {folder.name}.",
+            remedy=f"Train it: {train_command(folder.name)}.",
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -144,7 +147,7 @@ def load_checkpoint(folder: Path, *, final: bool = False) -> tuple[Checkpoint, C
             age = "newer" if written > FORMAT else "older"
             remedy = "Upgrade: pip install -U geoforecast."
             if age == "older":
-                remedy = f"Train it again: geoforecast train --run {folder.name} --overwrite."
+                remedy = f"Train it again: {train_command(folder.name)} --overwrite."
             raise RunError(
                 f"The run '{folder.name}' was written by geoforecast {content['geoforecast']}, "
                 f"in a format {age} than this {__version__} reads.",
@@ -171,5 +174,5 @@ def _damaged(folder: Path, error: Exception) -> RunError:
     return RunError(
         f"The run '{folder.name}' is damaged: {error}.",
         where=str(folder),
-        remedy=f"Train it again: geoforecast train --run {folder.name} --overwrite.",
+        remedy=f"Train it again: {train_command(folder.name)} --overwrite.",
     )

@@ -24,17 +24,24 @@ SMALLEST_SERIES = MIN_TRAIN + MIN_VALIDATION + MIN_TEST
 
 @dataclass(frozen=True)
 class Split:
-    """Consecutive blocks of steps: train ``[0, validation)``, validation, test.
+    """Consecutive blocks of steps: train ``[0, validation)``, validation, a gap or none, test.
 
     Attributes:
         validation: first validation step.
         test: first test step.
-        steps: number of steps in the cube.
+        steps: number of steps in the cube; of a fold the first step after its test block.
+        gap: steps before the test block that belong to no block; 0 but for folds.
     """
 
     validation: int
     test: int
     steps: int
+    gap: int = 0
+
+    @property
+    def seen(self) -> int:
+        """First step that training knows nothing of."""
+        return self.test - self.gap
 
     @property
     def train_steps(self) -> range:
@@ -42,29 +49,39 @@ class Split:
 
     @property
     def validation_steps(self) -> range:
-        return range(self.validation, self.test)
+        return range(self.validation, self.seen)
 
     @property
     def test_steps(self) -> range:
         return range(self.test, self.steps)
 
     def to_meta(self, times: NDArray[np.datetime64]) -> dict[str, str]:
-        """The boundaries as ISO times, for storage."""
+        """The boundaries as ISO times, for storage.
+
+        The test block of a fold ends where it ended; any other grows with the cube.
+        """
         after = times[-1].astype("datetime64[s]") + np.timedelta64(1, "s")
         starts = [*times.astype("datetime64[s]"), after]  # a block may be empty
-        return {
+        meta = {
             "validation_start": str(starts[self.validation]),
             "test_start": str(starts[self.test]),
         }
+        if self.gap:
+            end = times[self.steps - 1].astype("datetime64[s]") + np.timedelta64(1, "s")
+            meta |= {"gap_start": str(starts[self.seen]), "test_end": str(end)}
+        return meta
 
     @classmethod
     def from_meta(cls, meta: Mapping[str, Any], times: NDArray[np.datetime64]) -> Split:
         """The split that was stored, on the steps that the cube has now."""
-        first = [
-            int(np.searchsorted(times, np.datetime64(meta[key])))
-            for key in ("validation_start", "test_start")
-        ]
-        return cls(first[0], first[1], len(times))
+
+        def first(key: str) -> int:
+            return int(np.searchsorted(times, np.datetime64(meta[key])))
+
+        test = first("test_start")
+        if "gap_start" not in meta:
+            return cls(first("validation_start"), test, len(times))
+        return cls(first("validation_start"), test, first("test_end"), test - first("gap_start"))
 
 
 def make_split(steps: int, settings: SplitSettings) -> Split:
@@ -91,6 +108,11 @@ def make_split(steps: int, settings: SplitSettings) -> Split:
             "--validation.",
         )
     return Split(train, train + validation, steps)
+
+
+def validation_size(steps: int) -> int:
+    """How many of the steps before a test block validate where nobody says otherwise."""
+    return _size(0, steps, MIN_VALIDATION)
 
 
 def _size(wanted: float, steps: int, least: int) -> int:

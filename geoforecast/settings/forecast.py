@@ -87,6 +87,34 @@ class TrainSettings:
     )
     batch_size: int = setting(8, "samples a step", minimum=1)
     patch: int = setting(32, "side of the training crops in pixels", minimum=4, metavar="PIXELS")
+    fold: str = setting(
+        "",
+        "train one of several folds, I from 1 to K, on what lies before its test block; the run is "
+        "called NAME.foldIofK",
+        metavar="I/K",
+    )
+    folds: int = setting(
+        0, "train all of so many folds, one after the other; 0: none", minimum=0, metavar="K"
+    )
+    holdout_region: str = setting(
+        "",
+        "polygons (GeoPackage, GeoJSON, Shapefile) whose pixels training never sees; validate "
+        "scores them by themselves",
+        metavar="FILE",
+    )
+    holdout_blocks: int = setting(
+        0,
+        "the same for so many blocks, a fifth of the pixels, drawn by the seed; 0: none",
+        minimum=0,
+        metavar="N",
+    )
+    holdout_halo: int = setting(
+        9,
+        "pixels about a hold-out that training does not see either; as far as the usual correction "
+        "looks around itself",
+        minimum=0,
+        metavar="PIXELS",
+    )
     seed: int = setting(0, "seed of every random draw", minimum=0)
     patience: int = setting(
         12, "epochs without a better validation score before stopping", minimum=1
@@ -180,6 +208,13 @@ class ValidateSettings:
     """How a run is verified: section [validate]."""
 
     run: str = setting("default", "name of the run to verify", metavar="NAME")
+    folds: int = setting(
+        0,
+        "score the test blocks of so many folds together, each forecast by its own fold's run; 0: "
+        "one run",
+        minimum=0,
+        metavar="K",
+    )
     when_observed: bool = setting(
         False,
         "score the forecasts that predict wrote, as they are, wherever their scene has come since",

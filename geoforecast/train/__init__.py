@@ -1,7 +1,7 @@
 """Training: cube -> run.
 
-The public functions are :func:`train_model`, and :func:`estimate_training`, which only tells
-what it would take.
+The public functions are :func:`train_model`, :func:`train_folds` for all folds of a series, and
+:func:`estimate_training`, which only tells what it would take.
 """
 
 from __future__ import annotations
@@ -43,6 +43,30 @@ def train_model(
 
     chosen = settings or project.settings("train", **given)
     return run_training(project, chosen, interrupted=interrupted)
+
+
+def train_folds(
+    project: Project,
+    settings: TrainSettings | None = None,
+    *,
+    interrupted: Callable[[], bool] = lambda: False,
+    **given: Any,
+) -> list[TrainResult]:
+    """Train all folds, one after the other; those that are trained already stay as they are.
+
+    Args:
+        project, interrupted, given: see train_model.
+        settings: with ``folds``; a time limit is one for all of them.
+    Returns:
+        What was trained, of each fold.
+    Raises:
+        SettingsError: a single fold is named as well.
+        SeriesTooShortError: the series cannot be cut into so many.
+        CubeError, InterruptedRunError: see train_model.
+    """
+    from geoforecast.train.each import train_each
+
+    return train_each(project, settings or project.settings("train", **given), interrupted)
 
 
 def estimate_training(

@@ -24,6 +24,7 @@ from geoforecast.train.capacity import NONE, steps_an_epoch
 from geoforecast.train.loop import DivergedError, Loop
 from geoforecast.train.material import gather
 from geoforecast.train.plan import Plan, find_task, make_plan
+from geoforecast.train.protocol import named, seen_of
 from geoforecast.train.room import check_room, crowded, needs
 from geoforecast.train.space import find_space
 from geoforecast.train.stop import Stop
@@ -93,10 +94,11 @@ def measure_training(project: Project, settings: TrainSettings) -> Estimate:
     """Decode a part, make a step; see geoforecast.train.estimate_training."""
     if launched().size > 1:
         raise SettingsError("--dry-run measures one process.", remedy="Run it without torchrun.")
+    settings = named(settings)
     device = pick_device(settings.device)
     keep_heap()
-    cube = open_cube(project.cube_path)
-    plan = make_plan(find_task(cube, settings), settings, device)
+    seen = seen_of(open_cube(project.cube_path), settings)
+    plan = make_plan(find_task(seen.cube, seen.settings), seen.settings, device)
     check_room(plan, device)
     settings = plan.settings
     space = find_space(settings.cache, crowded(plan, device))

@@ -19,6 +19,7 @@ from geoforecast.raster.cube import Cube
 from geoforecast.raster.grid import Tile
 from geoforecast.raster.layers import read_static, static_units
 from geoforecast.raster.measures import CELL_PX, COUNT, HIGH, LOW, M2, MEAN, joined, measure
+from geoforecast.raster.view import shown
 from geoforecast.samples.context import NO_CONTEXT, NOTHING, Context, Group
 from geoforecast.samples.normaliser import Normaliser, fit_normaliser, fit_statistics, from_meta
 from geoforecast.samples.split import Split
@@ -166,7 +167,8 @@ def _measured(cube: Cube, tile: Tile) -> NDArray[np.float64]:
     found = read_static(cube.path, tile)
     assert found is not None  # whoever asks has seen their units
     _, values, valid = found
-    part = measure(values[None], valid[None] & np.isfinite(values), CELL_PX, step=0, row=0, col=0)
+    valid = shown(cube, valid & np.isfinite(values), tile)
+    part = measure(values[None], valid[None], CELL_PX, step=0, row=0, col=0)
     return part.cells.reshape(len(values), -1, part.cells.shape[-1])
 
 

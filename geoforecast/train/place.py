@@ -15,30 +15,32 @@ from geoforecast.errors import RunError
 from geoforecast.models.checkpoint import FINAL, META
 from geoforecast.project import write_json
 from geoforecast.raster.cube import Cube
-from geoforecast.settings import TrainSettings
 from geoforecast.train.last import has_begun
+from geoforecast.train.protocol import Seen
 
 IDENTITY = "settings.json"
 # Settings that do not change the result, so that a run may go on with others.
 FREE_SETTINGS = {
     *("time_limit", "device", "overwrite", "refit", "preset"),
     *("cache", "tensorboard", "profile"),
+    *("folds", "holdout_region", "holdout_blocks", "holdout_halo"),  # the pixels decide
 }
 
 
-def prepare_folder(folder: Path, settings: TrainSettings, cube: Cube) -> str:
+def prepare_folder(folder: Path, seen: Seen) -> str:
     """Create the run's folder, or check that the one there is of the same training.
 
     Args:
         folder: the run's.
-        settings: as given.
-        cube: what is trained on.
+        seen: what is trained on, with settings as given.
     Returns:
         The identity of everything that decides the result.
     Raises:
         RunError: another training is there, or the folder cannot be written to.
     """
+    settings, cube = seen.settings, seen.cube
     decisive = {k: v for k, v in asdict(settings).items() if k not in FREE_SETTINGS}
+    decisive["holdout"] = seen.digest
     content = json.dumps(
         {"settings": decisive, "cube": cube.meta["fingerprint"], "geoforecast": __version__},
         sort_keys=True,

@@ -39,6 +39,7 @@ from geoforecast.train.material import gather
 from geoforecast.train.members import Trainer, that_learned
 from geoforecast.train.place import prepare_folder
 from geoforecast.train.plan import Plan, find_task, make_plan
+from geoforecast.train.protocol import Seen, named, seen_of, without_holdout
 from geoforecast.train.ranks import Ranks, joined
 from geoforecast.train.refit import refit
 from geoforecast.train.result import TrainResult, mean_error
@@ -58,6 +59,7 @@ class Work:
 
     Attributes:
         plan: the training.
+        seen: what it may learn from.
         folder: of the run.
         identity: of everything that decides the result.
         device: where tensors live.
@@ -66,6 +68,7 @@ class Work:
     """
 
     plan: Plan
+    seen: Seen
     folder: Path
     identity: str
     device: torch.device
@@ -77,6 +80,7 @@ def run_training(
     project: Project, settings: TrainSettings, *, interrupted: Callable[[], bool]
 ) -> TrainResult:
     """Train a run; see geoforecast.train.train_model."""
+    given, settings = settings, named(settings)
     limit_s = duration_seconds(settings.time_limit)
     stop = Stop(interrupted, time.monotonic() + limit_s if limit_s else None)
     device = pick_device(settings.device)
@@ -87,7 +91,7 @@ def run_training(
         if not ranks.first:
             ranks.wait()  # until the first one holds the run
             return _run(project, settings, device, ranks, {})
-        with project.lock_run(settings.run), recorded(project, "train", settings) as notes:
+        with project.lock_run(settings.run), recorded(project, "train", given) as notes:
             ranks.wait()
             return _run(project, settings, device, ranks, notes)
 
@@ -102,12 +106,14 @@ def _run(
     """The whole training, by one of its processes; the first one writes."""
     folder, stop = project.run_dir(settings.run), ranks.stop
     cube = open_cube(project.cube_path)
-    plan = make_plan(find_task(cube, settings), settings, device)
+    seen = seen_of(cube, settings)
+    settings = seen.settings
+    plan = make_plan(find_task(seen.cube, settings), settings, device)
     if settings.overwrite or settings.refit or not (folder / META).exists():
         check_room(plan, device)
     space = find_space(settings.cache, crowded(plan, device))
     # Only what can begin replaces a run that is there.
-    identity = ranks.from_first(lambda: prepare_folder(folder, settings, cube))
+    identity = ranks.from_first(lambda: prepare_folder(folder, seen))
     settings = plan.settings
     epochs = 0
     if ranks.from_first((folder / META).exists):
@@ -115,16 +121,20 @@ def _run(
         if settings.profile:
             log.warning("nothing to profile: train another --run, or --overwrite this one")
     else:
-        work = Work(plan, folder, identity, device, ranks, space)
+        work = Work(plan, seen, folder, identity, device, ranks, space)
         with naming_room(settings):
             checkpoint, outcome = _train(work, stop)
         if ranks.first:
+            if seen.holdout is not None:
+                seen.holdout.save(folder, cube.grid)
             write_checkpoint(folder, checkpoint, outcome.weights)
         notes.update(seed=settings.seed, epoch=outcome.epoch, reference=checkpoint.reference)
         epochs = outcome.epochs
     if settings.refit:  # only now that nothing can change what is scored
         with naming_room(settings):
-            refit(folder, cube, settings, identity, device, stop, ranks, space)
+            refit(
+                folder, without_holdout(cube, seen), settings, identity, device, stop, ranks, space
+            )
     return ranks.from_first(lambda: _result(settings.run, folder, epochs))
 
 
@@ -161,7 +171,7 @@ def _train(work: Work, stop: Stop) -> tuple[Checkpoint, Outcome]:
         context=asdict(series.context),
         target=asdict(series.target),
         decision=result.decision if isinstance(result, ClassCalibration) else (),
-        split=dict(cube.meta["split"]),
+        split=work.seen.split,
         cube=str(cube.meta["fingerprint"]),
         conditions=conditions(cube, series.cube_bands),
         seed=settings.seed,
@@ -176,6 +186,7 @@ def _train(work: Work, stop: Stop) -> tuple[Checkpoint, Outcome]:
             },
         },
         errors=tally.arrays(),
+        holdout=work.seen.digest,
     )
     return checkpoint, outcome
 

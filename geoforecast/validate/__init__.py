@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from geoforecast.validate.verb import (
         comparison_name,
         validate_cubes,
+        validate_folds,
         validate_issued,
         validate_run,
     )
@@ -25,6 +26,7 @@ __all__ = [
     "comparison_name",
     "skill_table",
     "validate_cubes",
+    "validate_folds",
     "validate_issued",
     "validate_run",
 ]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from geoforecast.figures.words import step_length
+from geoforecast.validate.folds import Folded
 from geoforecast.validate.given import Given
 from geoforecast.validate.issued import SUFFIX, Issued
+from geoforecast.validate.report.reproduce import FOLDS
 from geoforecast.validate.source import Source
 from geoforecast.validate.verdict.summary import period
 
@@ -75,6 +77,21 @@ def origin_of(engine: Source, run: str) -> Origin:
             f"was observed, {SAME_PIXELS}; simple forecasts are made from the same moment.",
             lineage=f"Issued by geoforecast, run '{run.removesuffix(SUFFIX)}', verified with "
             f"{cube}",
+        )
+    if isinstance(engine, Folded):
+        tests = _count(len(engine.split.test_steps), "test step")
+        whose = f"run {run.removesuffix(FOLDS)}"
+        return Origin(
+            opening=f"{len(engine.engines)} folds of {whose}, verified on {tests}, {when}, none of "
+            "which the training of its own fold, or any choice of it, has seen.",
+            steps=f"{steps}: {tests} in {len(engine.engines)} folds",
+            leads=f"up to {leads} ahead; each forecast is made from what was known that many steps "
+            "before",
+            span="training range of the first fold",
+            method="Each step of a fold's test block, which no training or choice of that fold has "
+            "seen, is forecast from what was known that many steps before (rolling origin) and "
+            f"compared with what was observed, {SAME_PIXELS}.",
+            lineage=f"Forecast by geoforecast, folds of {whose}, from {cube}",
         )
     split = engine.split
     parts = zip(

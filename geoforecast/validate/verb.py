@@ -10,11 +10,14 @@ from geoforecast.forecast.engine import Engine, open_engine
 from geoforecast.forecast.finish import Finishing
 from geoforecast.project import Project, read_history, recorded
 from geoforecast.raster.cube import open_cube
+from geoforecast.raster.holdout import load_holdout
 from geoforecast.settings import ValidateSettings
+from geoforecast.validate.folds import open_folds
 from geoforecast.validate.issued import SUFFIX, open_issued
 from geoforecast.validate.pairing import pair_cubes
-from geoforecast.validate.report.reproduce import earlier_commands
+from geoforecast.validate.report.reproduce import FOLDS, earlier_commands
 from geoforecast.validate.result import ValidateResult
+from geoforecast.validate.scoring.partings import Parting, Partings, holdout_parting
 from geoforecast.validate.scoring.thresholds import parse_events
 from geoforecast.validate.verdict.gates import Gate, check_gates, parse_gates
 from geoforecast.validate.verdict.standards import (
@@ -22,6 +25,7 @@ from geoforecast.validate.verdict.standards import (
     refuse_strict,
 )
 from geoforecast.validate.writing import write_validation
+from geoforecast.values import fold_name
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +69,44 @@ def validate_run(
         engine = open_engine(project, settings.run, settings.device, finishing=finishing)
         _say_drivers(engine)
         commands = earlier_commands(read_history(project), settings.run)
-        result = write_validation(target, engine, settings, progress, commands, jobs)
+        known = Partings(_held_out(project, settings.run, engine))
+        result = write_validation(target, engine, settings, progress, commands, jobs, known)
+        _check(gates, settings, result)
+    return result
+
+
+def validate_folds(
+    project: Project,
+    settings: ValidateSettings,
+    *,
+    progress: Progress | None = None,
+    jobs: int | None = None,
+) -> ValidateResult:
+    """Score the test blocks of a run's folds together, each forecast by its own fold's run.
+
+    Args:
+        project: where cube and folds lie; validation/NAME.folds is written.
+        settings: as of validate_run, and how many folds there are.
+        progress: called with (frames done, all frames).
+        jobs: threads; None takes the CPUs that this process may use.
+    Returns:
+        Metrics, sentence and paths; the folds by themselves are parts.
+    Raises:
+        SettingsError, QualityGateError: see validate_run.
+        RunError: folds are missing, or were trained differently.
+    """
+    gates = _read(settings)
+    with project.lock(), recorded(project, "validate", settings):
+        finishing = Finishing(settings.clip, settings.bias_correct, settings.smooth)
+        source = open_folds(project, settings.run, settings.folds, settings.device, finishing)
+        for engine in source.engines:
+            _say_drivers(engine)
+        held_out = _held_out(project, fold_name(settings.run, 1, settings.folds), source.first)
+        settings = replace(settings, run=f"{settings.run}{FOLDS}")
+        commands = earlier_commands(read_history(project), settings.run)
+        target = project.validation_dir(settings.run)
+        known = Partings(held_out, blocks=source.blocks)
+        result = write_validation(target, source, settings, progress, commands, jobs, known)
         _check(gates, settings, result)
     return result
 
@@ -153,6 +194,14 @@ def _check(gates: Sequence[Gate], settings: ValidateSettings, result: ValidateRe
 def comparison_name(settings: ValidateSettings) -> str:
     """Under which a comparison of two folders is kept."""
     return COMPARED if settings.run == ValidateSettings.run else settings.run
+
+
+def _held_out(project: Project, run: str, engine: Engine) -> tuple[Parting, ...]:
+    """What training did not see and what it saw, where a run holds something out."""
+    if engine.taught is None:
+        return ()
+    digest = engine.checkpoint.holdout
+    return (holdout_parting(load_holdout(project.run_dir(run), digest, engine.cube.grid)),)
 
 
 def _say_drivers(engine: Engine) -> None:

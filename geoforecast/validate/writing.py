@@ -47,7 +47,7 @@ from geoforecast.validate.scoring.class_scores import class_plan, score_classes
 from geoforecast.validate.scoring.confusion import confusion_json
 from geoforecast.validate.scoring.frames import Frames
 from geoforecast.validate.scoring.part_rows import rows_of_parts
-from geoforecast.validate.scoring.partings import open_partings
+from geoforecast.validate.scoring.partings import NO_PARTINGS, Partings, open_partings
 from geoforecast.validate.scoring.rows import MetricRow, metric_rows
 from geoforecast.validate.scoring.scores import Scores, map_reference
 from geoforecast.validate.scoring.thresholds import band_events, event_summaries, refuse_events
@@ -74,6 +74,7 @@ def write_validation(
     progress: Progress | None = None,
     commands: Sequence[Command] = (),
     jobs: int | None = None,
+    known: Partings = NO_PARTINGS,
 ) -> ValidateResult:
     """Everything that validate_run writes, as one folder that appears when complete.
 
@@ -81,6 +82,7 @@ def write_validation(
         target: the folder.
         engine, settings, progress, jobs: see validate_run.
         commands: what was run before, for the report.
+        known: parts that are told unasked.
     """
     jobs = jobs or granted_cpus()
     keep_heap_small(jobs)
@@ -91,11 +93,13 @@ def write_validation(
     if engine.has_probabilities:
         refuse_events(settings.events, engine.series.target.kind)
         _refuse_ranges(settings, engine.series.target.kind)
-        return _write_classes(target, engine, settings, progress, commands, jobs)
+        partings = open_partings(settings, engine.cube.grid, known)
+        return _write_classes(target, engine, settings, partings, progress, commands, jobs)
+    partings = open_partings(settings, engine.cube.grid, known)
     with replacing(target) as folder:
         maps = folder / "maps"
         maps.mkdir(parents=True)
-        scores, views, shown, left_out = _score(maps, engine, settings, progress, jobs)
+        scores, views, shown, left_out = _score(maps, engine, settings, partings, progress, jobs)
         rows = metric_rows(scores)
         summary = summarise(scores, rows)
         scales, films = map_scales(engine, shown), value_films(engine, views.frames)
@@ -106,7 +110,7 @@ def write_validation(
             engine=engine,
             settings=asdict(settings),
             rows=rows,
-            parts=rows_of_parts(scores, engine.cube.times),
+            parts=rows_of_parts(scores, engine.cube.times, partings.blocks),
             summary=summary,
             sentences=(
                 *plain_sentences(summary),
@@ -140,12 +144,12 @@ def _write_classes(
     target: Path,
     engine: Source,
     settings: ValidateSettings,
+    partings: Partings,
     progress: Progress | None,
     commands: Sequence[Command],
     jobs: int,
 ) -> ValidateResult:
     """The same for classes, and yes or no; a reference without values is left out."""
-    partings = open_partings(settings, engine.cube.grid)
     left_out: dict[str, str] = {}
     if engine.series.target.classes:
         band, steps = engine.series.cube_bands[0], engine.split.test_steps
@@ -224,7 +228,12 @@ def write_animations(folder: Path, bands: Sequence[str], films: Sequence[Film]) 
 
 
 def _score(
-    maps: Path, engine: Source, settings: ValidateSettings, progress: Progress | None, jobs: int
+    maps: Path,
+    engine: Source,
+    settings: ValidateSettings,
+    partings: Partings,
+    progress: Progress | None,
+    jobs: int,
 ) -> tuple[Scores, Views, Shown, dict[str, str]]:
     """Scores and maps; references without values are left out rather than scored as nothing.
 
@@ -233,7 +242,6 @@ def _score(
     """
     left_out: dict[str, str] = {}
     events = band_events(settings.events, engine.units)
-    partings = open_partings(settings, engine.cube.grid)
     references = [method for method in engine.methods if method != FORECAST]
     bounded = settings.interval > 0 and engine.has_intervals
     quantities = ALWAYS + (BOUNDED if bounded else ())

@@ -54,6 +54,7 @@ class FakeEngine:
     yardstick: str = "persistence"
     has_intervals: bool = False
     has_probabilities: bool = False
+    taught: None = None  # nothing is held out
     blend: tuple[float, ...] = (0.8, 0.5, 0.2)
     fingerprint: str = "f00d" * 16
     junk: float = float("nan")  # what stands where the observation is invalid

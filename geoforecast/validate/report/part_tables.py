@@ -11,12 +11,14 @@ from geoforecast.forecast.outcome import FORECAST
 from geoforecast.validate.scoring.rows import MetricRow
 from geoforecast.validate.verdict.summary import NOTICEABLE, percent
 
-# Of the first word of a part's name, what is said above the parts of that kind.
+# What is said above the parts of a kind, and the first words of their names.
 HEADINGS = {
-    "region": "By region",
-    "class": "By class of the raster of --by",
-    "range": "By range of what came",
-    "season": "By season of the valid time",
+    "By what training saw": ("held", "seen"),
+    "By fold": ("fold",),
+    "By region": ("region",),
+    "By class of the raster of --by": ("class",),
+    "By range of what came": ("range",),
+    "By season of the valid time": ("season",),
 }
 RANGES_NOTE = (
     "Nobody knows beforehand in which range a value will lie: a forecast that is best in one range "
@@ -66,13 +68,13 @@ def part_tables(
     leads = tuple(sorted({row.lead for row in own}))
     names = list(dict.fromkeys(row.part for row in own))
     tables = []
-    for kind, heading in HEADINGS.items():
-        parts = [name for name in names if name.partition(" ")[0] == kind]
+    for heading, words in HEADINGS.items():
+        parts = [name for name in names if name.partition(" ")[0] in words]
         if not parts:
             continue
         made = [
             (
-                name.partition(" ")[2],
+                name.partition(" ")[2] if len(words) == 1 else name,
                 pixels[name, leads[0]],
                 tuple(
                     _cell(metric, value[name, lead, metric])
@@ -82,7 +84,7 @@ def part_tables(
             )
             for name in parts
         ]
-        note = RANGES_NOTE if kind == "range" else ""
+        note = RANGES_NOTE if words == ("range",) else ""
         titles = tuple(title for _, title in metrics)
         tables.append(PartTable(heading, note, titles, leads, tuple(made)))
     return tables

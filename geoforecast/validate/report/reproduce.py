@@ -11,6 +11,7 @@ from typing import Any
 from geoforecast.project import plain
 from geoforecast.settings import SECTIONS, toml_key
 
+FOLDS = ".folds"  # behind the name of a run: all its folds
 MADE_BY = ("stack", "train")  # what a validation stands on
 
 
@@ -32,23 +33,33 @@ def earlier_commands(history: Sequence[Mapping[str, Any]], run: str) -> tuple[Co
 
     Args:
         history: entries of history.jsonl, oldest first.
-        run: name of the run.
+        run: name of the run; NAME.folds means all folds of NAME.
     """
     found: dict[str, Command] = {}
     for entry in history:
         name, settings = entry.get("command"), entry.get("settings")
         if name not in MADE_BY or entry.get("outcome") != "done" or not isinstance(settings, dict):
             continue
-        if name == "train" and settings.get("run", run) != run:
+        if name == "train" and run not in _trained(settings, run):
             continue
         sections = {name: settings} if name == "train" else settings
         argv = [str(word) for word in entry.get("argv", [])]
         line = shlex.join(["geoforecast", *argv]) if name in argv else ""
-        command = Command(line, _changed(name, sections))
+        changed = _changed(name, sections)
+        if run.endswith(FOLDS):
+            changed.get("train", {}).pop("fold", None)  # one file of settings serves all folds
+        command = Command(line, changed)
         key = json.dumps([line, command.settings], sort_keys=True)
         found.pop(key, None)  # what was done again counts where it was done last
         found[key] = command
     return tuple(found.values())
+
+
+def _trained(settings: Mapping[str, Any], run: str) -> tuple[str, ...]:
+    """The run that settings trained, and the one whose fold it is."""
+    name, fold = str(settings.get("run", run)), str(settings.get("fold", ""))
+    index, _, count = fold.partition("/")
+    return (f"{name}{FOLDS}", f"{name}.fold{index}of{count}") if fold else (name,)
 
 
 def recipe(commands: Sequence[Command], settings: Mapping[str, Any]) -> tuple[list[str], str]:

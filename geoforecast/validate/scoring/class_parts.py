@@ -84,6 +84,8 @@ def ways_of(
         times: of the cube's steps.
     """
     ways = [Way(parting, parting.titles) for parting in partings.fixed]
+    for title, block in partings.blocks:
+        ways.append(Way(None, (title,), tuple(0 if step in block else -1 for step in steps)))
     titles, by_step = season_parts(steps, times)
     if titles:
         ways.append(Way(None, titles, by_step))

@@ -28,12 +28,17 @@ CLASS_METRICS = {
 }
 
 
-def rows_of_parts(scores: AnyScores, times: NDArray[np.datetime64]) -> tuple[MetricRow, ...]:
+def rows_of_parts(
+    scores: AnyScores,
+    times: NDArray[np.datetime64],
+    blocks: Sequence[tuple[str, range]] = (),
+) -> tuple[MetricRow, ...]:
     """Rows of every part that was summed, and of seasons, where test steps lie in several.
 
     Args:
         scores: of the raster.
         times: of the cube's steps.
+        blocks: of values, see Partings; sums of classes have them.
     """
     rows: list[MetricRow] = []
     for number, band in enumerate(scores.bands):
@@ -44,7 +49,12 @@ def rows_of_parts(scores: AnyScores, times: NDArray[np.datetime64]) -> tuple[Met
                     rows += part_rows(classes, band, lead, title, told, scores.skills)
                 continue
             parts = list(_summed_parts(scores, number, lead))
-            for title, pooled in [*parts, *_season_parts(scores, number, lead, times)]:
+            spans = [(title, np.isin(scores.steps, steps)) for title, steps in blocks]
+            titles, by_step = season_parts(scores.steps, times)
+            spans += [(title, np.equal(by_step, season)) for season, title in enumerate(titles)]
+            for title, chosen in spans:
+                parts.append((title, _of_steps(scores, number, lead, chosen)))
+            for title, pooled in parts:
                 rows += part_rows(pooled, band, lead, title)
     return tuple(rows)
 
@@ -80,23 +90,14 @@ def _summed_parts(scores: Scores, band: int, lead: int) -> list[tuple[str, dict[
     return found
 
 
-def _season_parts(
-    scores: Scores, band: int, lead: int, times: NDArray[np.datetime64]
-) -> list[tuple[str, dict[str, Pooled]]]:
-    """The same of the seasons of the valid times."""
-    titles, by_step = season_parts(scores.steps, times)
-    frames, seasons = scores.sums[:, lead - 1, :, band, : len(SUMS)], np.asarray(by_step)
+def _of_steps(scores: Scores, band: int, lead: int, chosen: NDArray[np.bool_]) -> dict[str, Pooled]:
+    """Sums of some of the test steps, by method."""
+    frames = scores.sums[:, lead - 1, :, band, : len(SUMS)]
     assert STATS[: len(SUMS)] == SUMS
-    return [
-        (
-            title,
-            {
-                method: _pooled(scores, band, frames[seasons == season, number].sum(axis=0))
-                for number, method in enumerate(scores.methods)
-            },
-        )
-        for season, title in enumerate(titles)
-    ]
+    return {
+        method: _pooled(scores, band, frames[chosen, number].sum(axis=0))
+        for number, method in enumerate(scores.methods)
+    }
 
 
 def _pooled(scores: Scores, band: int, sums: NDArray[np.float64]) -> Pooled:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from geoforecast.errors import InputError, SettingsError
 from geoforecast.raster.geotiff import Header, not_nodata, open_geotiff, read_header, read_pixels
 from geoforecast.raster.grid import Grid, Tile
+from geoforecast.raster.holdout import HELD_OUT, SEEN, HoldOut
 from geoforecast.raster.polygons import Region, rasterise, read_polygons
 from geoforecast.raster.resample import CoordinateMap, coordinate_map, sample
 from geoforecast.settings import ValidateSettings
@@ -51,10 +52,12 @@ class Partings:
     Attributes:
         fixed: by where they lie.
         edges: between ranges of observed values, band units, ascending; () for no ranges.
+        blocks: name and steps of parts of the time, besides seasons.
     """
 
     fixed: tuple[Parting, ...] = ()
     edges: tuple[float, ...] = ()
+    blocks: tuple[tuple[str, range], ...] = ()
 
     @property
     def titles(self) -> tuple[tuple[str, ...], ...]:
@@ -83,22 +86,34 @@ class Partings:
 NO_PARTINGS = Partings()
 
 
-def open_partings(settings: ValidateSettings, grid: Grid) -> Partings:
-    """What --regions, --by and --ranges ask for.
+def open_partings(
+    settings: ValidateSettings, grid: Grid, known: Partings = NO_PARTINGS
+) -> Partings:
+    """What --regions, --by and --ranges ask for, beside what is known to be told apart.
 
     Args:
         settings: of validate.
         grid: of what is validated.
+        known: folds, and what training did not see.
     Raises:
         InputError: a file cannot be read, or is not of this place.
         SettingsError: ranges do not ascend.
     """
-    fixed: list[Parting] = []
+    fixed = [*known.fixed]
     if settings.regions:
         fixed += region_partings(read_polygons(Path(settings.regions), grid), grid)
     if settings.by:
         fixed.append(class_parting(Path(settings.by), grid))
-    return Partings(tuple(fixed), parse_ranges(settings.ranges))
+    return Partings(tuple(fixed), parse_ranges(settings.ranges), known.blocks)
+
+
+def holdout_parting(holdout: HoldOut) -> Parting:
+    """What a training did not see, and what it saw; the halo between is part of neither."""
+    parts = np.full(3, -1, dtype=np.int32)
+    parts[HELD_OUT], parts[SEEN] = 0, 1
+    return Parting(
+        ("held out", "seen in training"), lambda tile: parts[holdout.labels[tile.slices]]
+    )
 
 
 def parse_ranges(edges: Sequence[float]) -> tuple[float, ...]:
