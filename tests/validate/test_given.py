@@ -83,7 +83,7 @@ def test_scores_are_those_of_the_arrays(tmp_path: Path, folders: tuple[Path, Pat
     assert "has seen" not in report
     assert "observed range" in report
     quality = (tmp_path / "p" / "validation" / "compared" / "quality.xml").read_text()
-    assert "training" not in quality
+    assert "no training" not in quality
     assert "handed in without saying when it was made" in quality
 
 
