@@ -64,11 +64,14 @@ def test_a_script_is_clean(script):
         assert found.returncode == 0, found.stdout
 
 
-@pytest.mark.parametrize("script", ["one-gpu.sbatch", "nodes.sbatch", "seeds.sbatch"])
+@pytest.mark.parametrize(
+    "script", ["one-gpu.sbatch", "nodes.sbatch", "seeds.sbatch", "folds.sbatch"]
+)
 def test_a_job_is_queued_again_only_where_it_can_go_on(slurm, script):
     more = {"SLURM_NTASKS": "8", "SLURM_NTASKS_PER_NODE": "4"}
+    line = ["5", *LINE] if script == "folds.sbatch" else LINE
     for code, restarts, again in ((0, 0, 0), (2, 0, 0), (75, 0, 1), (75, 99, 1), (75, 100, 0)):
-        found, _, calls = slurm(script, *LINE, code=code, SLURM_RESTART_COUNT=str(restarts), **more)
+        found, _, calls = slurm(script, *line, code=code, SLURM_RESTART_COUNT=str(restarts), **more)
         assert found == code
         assert calls.count("scontrol|requeue|71|") == again
         assert sum(call.startswith("geoforecast|-p|a project|train|--run|it's|") for call in calls)
@@ -77,6 +80,39 @@ def test_a_job_is_queued_again_only_where_it_can_go_on(slurm, script):
 def test_a_seed_is_the_tasks_number(slurm):
     _, _, calls = slurm("seeds.sbatch", *LINE)
     assert calls[-1] == "geoforecast|-p|a project|train|--run|it's|--run|seed2|--seed|2|"
+
+
+def test_a_fold_is_the_tasks_number(slurm):
+    _, _, calls = slurm("folds.sbatch", "5", *LINE)
+    assert calls[-1] == "geoforecast|-p|a project|train|--run|it's|--fold|2/5|"
+
+
+def test_folds_are_an_array_and_a_job_that_scores_them(slurm):
+    line = ["-p", "it's mine", "train", "--run", "a b", "validate", "--run", "a b"]
+    code, out, calls = slurm("folds.sh", "3", "--mem=1G", "--", *line)
+    assert (code, len(out.split()), len(calls)) == (0, 2, 2)
+    script = FOLDER / "folds.sbatch"
+    assert calls[0] == (
+        f"sbatch|--parsable|--array=1-3|--mem=1G|{script}|3|-p|it's mine|train|--run|a b|"
+    )
+    assert f"|--dependency=afterok:{out.split()[0]}|" in calls[1]
+    wrapped = calls[1].split("|--wrap=")[1].rstrip("|")
+    words = subprocess.run(
+        ["bash", "-c", f"srun() {{ printf '%s|' \"$@\"; }}; {wrapped}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert words == "geoforecast|-p|it's mine|validate|--run|a b|--folds|3|"
+    _, _, calls = slurm("folds.sh", "2", "-p", "P", "train")
+    assert calls[0] == f"sbatch|--parsable|--array=1-2|{script}|2|-p|P|train|"
+    assert "geoforecast -p P validate --folds 2" in calls[1]
+
+
+@pytest.mark.parametrize("line", [[], ["3"], ["0", "train"], ["3", "-p", "P", "predict"]])
+def test_folds_need_a_number_and_a_training(slurm, line):
+    code, _, calls = slurm("folds.sh", *line)
+    assert (code, calls) == (2, [])
 
 
 def test_processes_of_several_nodes_know_their_places(slurm):

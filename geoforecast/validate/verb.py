@@ -69,7 +69,7 @@ def validate_run(
         engine = open_engine(project, settings.run, settings.device, finishing=finishing)
         _say_drivers(engine)
         commands = earlier_commands(read_history(project), settings.run)
-        known = Partings(_held_out(project, settings.run, engine))
+        known = Partings(held_out_of(project, settings.run, engine))
         result = write_validation(target, engine, settings, progress, commands, jobs, known)
         _check(gates, settings, result)
     return result
@@ -101,7 +101,7 @@ def validate_folds(
         source = open_folds(project, settings.run, settings.folds, settings.device, finishing)
         for engine in source.engines:
             _say_drivers(engine)
-        held_out = _held_out(project, fold_name(settings.run, 1, settings.folds), source.first)
+        held_out = held_out_of(project, fold_name(settings.run, 1, settings.folds), source.first)
         settings = replace(settings, run=f"{settings.run}{FOLDS}")
         commands = earlier_commands(read_history(project), settings.run)
         target = project.validation_dir(settings.run)
@@ -196,7 +196,7 @@ def comparison_name(settings: ValidateSettings) -> str:
     return COMPARED if settings.run == ValidateSettings.run else settings.run
 
 
-def _held_out(project: Project, run: str, engine: Engine) -> tuple[Parting, ...]:
+def held_out_of(project: Project, run: str, engine: Engine) -> tuple[Parting, ...]:
     """What training did not see and what it saw, where a run holds something out."""
     if engine.taught is None:
         return ()

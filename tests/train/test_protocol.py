@@ -7,14 +7,20 @@ import pytest
 from safetensors.numpy import load_file
 
 from geoforecast.errors import (
+    InputError,
     InterruptedRunError,
+    RunError,
     SeriesTooShortError,
     SettingsError,
 )
+from geoforecast.forecast.engine import open_engine
+from geoforecast.forecast.finish import Finishing
 from geoforecast.project import read_history
-from geoforecast.raster.cube import open_cube
-from geoforecast.raster.holdout import load_holdout
-from geoforecast.samples.normaliser import from_meta
+from geoforecast.raster.cube import CubeWriter, open_cube, update_meta
+from geoforecast.raster.grid import Tile
+from geoforecast.raster.holdout import HELD_OUT, held_out_blocks, load_holdout
+from geoforecast.raster.layers import StaticWriter
+from geoforecast.samples.normaliser import fit_normaliser, fit_statistics, from_meta, to_meta
 from geoforecast.samples.split import Split
 from geoforecast.train import estimate_training, train_folds, train_model
 
@@ -178,3 +184,163 @@ def test_nothing_of_a_held_out_pixel_reaches_a_run(make_project, small, settings
     poisoned = make_project(small, name="poisoned")
     train_model(poisoned, **settings, **BLOCKS)
     assert_same(clean, poisoned, "default")
+
+
+def add_static(project, layer):
+    """Put a static layer (1, y, x) into a project's cube."""
+    height, width = layer.shape[1:]
+    writer = StaticWriter(
+        project.cube_path, names=["dem"], units=["m"], shape=(height, width), sources=[]
+    )
+    writer.write(Tile(0, height, 0, width), layer.astype(np.float32), np.isfinite(layer))
+    writer.finish()
+
+
+def add_drivers(project, values):
+    """Put a cube of drivers (time, 1, y, x), every 16 days, into a project's cube."""
+    place, cube = project.cube_path / "drivers", open_cube(project.cube_path)
+    times = (np.datetime64("2020-01-01") + 16 * np.arange(len(values))).astype("datetime64[s]")
+    observed = np.ones(len(times), dtype=bool)
+    writer = CubeWriter(
+        place, times=times, bands=["t2m"], grid=cube.grid, dtype="float32", observed=observed
+    )
+    writer.write(0, 0, values.astype(np.float32), np.isfinite(values))
+    cadence = {"step": "none", "median_seconds": 16 * 86400.0}
+    meta = {"kind": "continuous", "units": ["K"], "cadence": cadence}
+    writer.finish({**meta, "split": dict(cube.meta["split"]), "normaliser": None})
+    statistics = fit_statistics(open_cube(place), range(len(times)))
+    update_meta(place, normaliser=to_meta(fit_normaliser("zscore", statistics), statistics))
+
+
+def regions(path, col0, row0, col1, row1):
+    """A GeoJSON of one rectangle, in pixels of the projects' grid."""
+    left, right, top, bottom = (
+        500000 + 10 * col0,
+        500000 + 10 * col1,
+        5200000 - 10 * row0,
+        5200000 - 10 * row1,
+    )
+    ring = [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]
+    shape = {"type": "Polygon", "coordinates": [ring]}
+    content = {
+        "type": "FeatureCollection",
+        "features": [{"type": "Feature", "properties": {}, "geometry": shape}],
+        "crs": {"type": "name", "properties": {"name": "EPSG:32633"}},
+    }
+    path.write_text(json.dumps(content))
+    return path
+
+
+def surrounded(make_project, values, hidden, wild, name):
+    """A project with a static layer, drivers and a further band, wild where hidden if so asked."""
+    steps, shape = len(values), values.shape[2:]
+    rng = np.random.default_rng(3)
+    layer, driver = rng.random((1, *shape)), rng.random((steps + 2, 1, *shape))
+    values = np.concatenate([values, rng.random((steps, 1, *shape), np.float32)], axis=1)
+    if wild:
+        for array in (layer, driver, values):
+            array[..., hidden] = WILD * (1 + rng.random(array[..., hidden].shape))
+    project = make_project(values, name=name)
+    add_static(project, layer)
+    add_drivers(project, driver)
+    return project
+
+
+def test_nothing_beside_a_held_out_pixel_reaches_a_run(make_project, small):
+    rows = held_out_blocks(2, (16, 18), 0, 1)
+    projects = [
+        surrounded(make_project, small, rows.hidden, wild, f"wild-{wild}") for wild in (False, True)
+    ]
+    for project in projects:
+        train_model(project, **LEARNED, **BLOCKS, bands=("b0",))
+    context = content(projects[0], "default")["context"]
+    assert [len(context[key]["names"]) for key in ("static", "drivers", "bands")] == [1, 1, 1]
+    assert_same(*projects, "default")
+
+
+def test_what_is_learned_after_training_comes_from_no_held_out_pixel(make_project, small):
+    known = []
+    for name in ("clean", "poisoned"):
+        project = make_project(small, name=name)
+        train_model(project, **LEARNED, **BLOCKS)
+        path = project.run_dir("default") / "model.json"
+        path.write_text(json.dumps(content(project, "default") | {"blend": [0.4]}))
+        engine = open_engine(project, "default", finishing=Finishing(bias="mean-variance"))
+        last = engine.watch.knowledge(23)
+        known.append((last.weights, engine.trust.evidence(23), engine.bias.at(23).table))
+        labels = held_out_blocks(2, (16, 18), 0, 1)
+        small[:, :, labels.hidden] = 7 + np.arange(24)[:, None, None]
+    for one, other in zip(*known, strict=True):
+        np.testing.assert_array_equal(one, other)
+    # Its own past is what a held-out pixel is forecast from, as in real use.
+    made = engine.forecast(Tile(0, 16, 0, 18), 23, [float(engine.series.days[23] + 16)])
+    assert (made.values[0, 0][labels.labels == HELD_OUT] > 1).all()
+    assert open_engine(project, "default").watch.knowledge(23).weights.any()
+
+
+def test_a_refit_holds_out_the_same(make_project, small):
+    finals = []
+    for name in ("clean", "poisoned"):
+        project = make_project(small, name=name)
+        train_model(project, **TINY, **BLOCKS, refit=True)
+        finals.append(load_file(project.run_dir("default") / "final" / "errors.safetensors"))
+        small[:, :, held_out_blocks(2, (16, 18), 0, 1).hidden] = WILD
+    for key, array in finals[0].items():
+        np.testing.assert_array_equal(array, finals[1][key])
+
+
+def test_a_fold_and_a_hold_out_go_together(make_project, small):
+    settings = {**TINY, **BLOCKS, "fold": "1/2"}
+    clean = make_project(small, name="clean")
+    train_model(clean, **settings)
+    run = "default.fold1of2"
+    seen = split_of(clean, run).seen
+    small[seen:] = WILD
+    small[:, :, held_out_blocks(2, (16, 18), 0, 1).hidden] = 2 * WILD
+    poisoned = make_project(small, name="poisoned")
+    train_model(poisoned, **settings)
+    assert_same(clean, poisoned, run)
+    assert content(clean, run)["holdout"]
+    assert split_of(clean, run).gap == 3
+
+
+def test_another_hold_out_is_another_training(make_project, small, tmp_path):
+    project = make_project(small)
+    path = regions(tmp_path / "z.geojson", 2, 2, 6, 6)
+    train_model(project, **TINY, holdout_region=str(path), holdout_halo=1)
+    train_model(project, **TINY, holdout_region=str(path), holdout_halo=1)
+    again = tmp_path / "copy.geojson"
+    again.write_text(path.read_text())
+    train_model(project, **TINY, holdout_region=str(again), holdout_halo=1)
+    regions(path, 2, 2, 6, 7)
+    with pytest.raises(RunError, match="other settings") as error:
+        train_model(project, **TINY, holdout_region=str(path), holdout_halo=1)
+    assert "holdout: was" in str(error.value)
+    with pytest.raises(RunError, match="other settings"):
+        train_model(project, **TINY)
+
+
+def test_classes_of_held_out_pixels_are_not_known(make_project, small):
+    """A class that training cannot see is one that no forecast says."""
+    hidden = held_out_blocks(2, (16, 18), 0, 1).hidden
+    codes = (small > 0.5).astype(np.float32)
+    codes[:, :, hidden] = 7
+    project = make_project(codes)
+    update_meta(project.cube_path, kind="categorical", normaliser=None)
+    train_model(project, **TINY, **BLOCKS)
+    assert content(project, "default")["target"]["classes"] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"holdout_blocks": 60}, "--holdout-blocks 60"),
+        ({"holdout_blocks": 2, "holdout_halo": 30}, "leaves no pixel"),
+        ({"holdout_region": "none.gpkg"}, "There is no file"),
+    ],
+)
+def test_hold_outs_that_cannot_be(make_project, small, wrong, says):
+    project = make_project(small)
+    with pytest.raises((InputError, SettingsError), match=says):
+        train_model(project, **TINY, **wrong)
+    assert not (project.root / "runs").exists()

@@ -12,13 +12,15 @@ from geoforecast.errors import RunError, SettingsError
 from geoforecast.forecast.engine import open_engine
 from geoforecast.raster.cube import open_cube, update_meta
 from geoforecast.raster.grid import Tile
+from geoforecast.raster.holdout import HALO, HELD_OUT, SEEN, held_out_blocks
 from geoforecast.settings import ValidateSettings
 from geoforecast.train import train_folds, train_model
-from geoforecast.validate import validate_folds
+from geoforecast.validate import validate_folds, validate_run
 from geoforecast.validate.folds import open_folds
 from geoforecast.validate.scoring.accumulate import score_raster
 from geoforecast.validate.scoring.part_rows import rows_of_parts
 from geoforecast.validate.scoring.rows import metric_rows
+from geoforecast.validate.verb import held_out_of
 
 TINY = {"lookback": 2, "horizon": 2, "model": "none"}
 NAMES = [f"default.fold{number}of3" for number in (1, 2, 3)]
@@ -211,3 +213,30 @@ def test_status_knows_folds(make_project, small):
     assert advice() == f"open {project.root}/validation/default.folds/report.html"
     train_model(project, **TINY)
     assert advice() == "geoforecast predict"
+
+
+def test_held_out_places_are_told_apart(make_project, wave):
+    project = make_project(np.ascontiguousarray(wave[:24]))
+    held = {"holdout_blocks": 2, "holdout_halo": 2}
+    train_model(project, **TINY, **held)
+    engine = open_engine(project, "default")
+    labels = held_out_blocks(2, (23, 31), 0, 2).labels
+    (parting,) = held_out_of(project, "default", engine)
+    assert parting.titles == ("held out", "seen in training")
+    for tile in (Tile(0, 23, 0, 31), Tile(3, 20, 8, 19)):
+        part = parting.at(tile)
+        for number, label in ((0, HELD_OUT), (1, SEEN), (-1, HALO)):
+            np.testing.assert_array_equal(part == number, labels[tile.slices] == label)
+    told = values_of(validate_run(project, ValidateSettings()).parts)
+    for title, label in (("held out", HELD_OUT), ("seen in training", SEEN)):
+        row = told[title, "forecast", "rmse", 1]
+        assert row.pixels == (labels == label).sum() * len(engine.split.test_steps)
+    train_folds(project, **TINY, **held, folds=2)
+    source = open_folds(project, "default", 2)
+    (parting,) = held_out_of(project, "default.fold1of2", source.first)
+    assert parting.titles[0] == "held out"
+    assert all(one.taught is not None for one in source.engines)
+
+
+def test_a_run_that_holds_out_nothing_has_no_such_parts(project):
+    assert held_out_of(project, NAMES[0], open_engine(project, NAMES[0])) == ()
