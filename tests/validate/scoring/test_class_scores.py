@@ -118,6 +118,21 @@ def in_part(engine: Any, lead: int, part: str) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(came), np.concatenate(said)
 
 
+def merit(engine: Any, part: str) -> float:
+    """Figure of merit of the forecast two steps ahead in a half, pixel by pixel."""
+    hits = changes = 0
+    cols = slice(0, 11) if part == "region west" else slice(11, None)
+    for one in engine.hindcasts(engine.cube.grid.whole, engine.split.test_steps):
+        own = one.valid[0] & (one.last > 0).any(axis=0)
+        if one.lead == 2:
+            came = np.where(one.observed.any(axis=0), one.observed.argmax(axis=0), 3)[:, cols]
+            last, said = one.last.argmax(axis=0), one.forecasts["forecast"].argmax(axis=0)
+            last, said, own = last[:, cols], said[:, cols], own[:, cols]
+            hits += int(((came != last) & (said == came) & own).sum())
+            changes += int((((came != last) | (said != last)) & own).sum())
+    return hits / changes
+
+
 def test_parts_are_those_of_the_arrays(class_engine: Any) -> None:
     scores = score_classes(class_engine, class_engine.methods, 8, partings=PARTINGS)
     rows = rows_of_parts(scores, class_engine.cube.times)
@@ -130,6 +145,15 @@ def test_parts_are_those_of_the_arrays(class_engine: Any) -> None:
             found, pixels = value[part, "forecast", lead, "kappa"]
             assert found == pytest.approx(oracle.cohen_kappa_score(came, said))
             assert pixels == came.size
+    # Some became something else in each half, and not all of it in one.
+    merits = [value[part, "forecast", 2, "figure_of_merit"][0] for part in HALVES.titles]
+    assert merits == pytest.approx([merit(class_engine, part) for part in HALVES.titles])
+    # Wrong pixels by step are those of the tables.
+    for number, method in enumerate(class_engine.methods):
+        wrong = int(scores.wrong[:, 0, number, 0].sum())
+        assert wrong / scores.pooled(method, 0, 1).n == pytest.approx(
+            1 - oracle.accuracy_score(*pairs(class_engine, method, 1))
+        )
     # What all pixels have is what the halves have together.
     whole = scores.pooled("forecast", 0, 1)
     assert sum(scores.parts[0].n[0, 0]) == whole.n
