@@ -48,6 +48,7 @@ from geoforecast.validate.scoring.confusion import confusion_json
 from geoforecast.validate.scoring.frames import Frames
 from geoforecast.validate.scoring.part_rows import rows_of_parts
 from geoforecast.validate.scoring.partings import NO_PARTINGS, Partings, open_partings
+from geoforecast.validate.scoring.room import room_for
 from geoforecast.validate.scoring.rows import MetricRow, metric_rows
 from geoforecast.validate.scoring.scores import Scores, map_reference
 from geoforecast.validate.scoring.thresholds import band_events, event_summaries, refuse_events
@@ -150,6 +151,7 @@ def _write_classes(
     jobs: int,
 ) -> ValidateResult:
     """The same for classes, and yes or no; a reference without values is left out."""
+    room = room_for(engine, settings.tile, jobs)
     left_out: dict[str, str] = {}
     if engine.series.target.classes:
         band, steps = engine.series.cube_bands[0], engine.split.test_steps
@@ -160,7 +162,9 @@ def _write_classes(
         while True:
             methods = tuple(method for method in engine.methods if method not in left_out)
             frames = Frames(class_plan(engine), tracks=False)
-            scores = score_classes(engine, methods, settings.tile, progress, frames, partings, jobs)
+            scores = score_classes(
+                engine, methods, room.side, progress, frames, partings, room.jobs
+            )
             missing = scores.without_values()
             if not missing:
                 break
@@ -179,7 +183,7 @@ def _write_classes(
             summary=summary,
             sentences=plain_sentences(summary),
             left_out=left_out,
-            pictures=write_outcomes(maps, engine, scores, settings.tile),
+            pictures=write_outcomes(maps, engine, scores, room.side),
             checks=judge_run(settings.standard, engine, rows, scores.bands),
             films=films,
             commands=commands,
@@ -241,6 +245,7 @@ def _score(
     none. That shows after a pass only, which is then repeated without it.
     """
     left_out: dict[str, str] = {}
+    room = room_for(engine, settings.tile, jobs)
     events = band_events(settings.events, engine.units)
     references = [method for method in engine.methods if method != FORECAST]
     bounded = settings.interval > 0 and engine.has_intervals
@@ -259,20 +264,20 @@ def _score(
             scores = score_raster(
                 engine,
                 methods,
-                settings.tile,
+                room.side,
                 take,
                 progress,
                 settings.interval,
                 events,
                 partings,
-                jobs,
+                room.jobs,
             )
         missing = scores.without_values()
         if not missing:
             break
         left_out.update(missing)
     spots = write_hotspots(maps, engine)
-    shown = write_differences(maps, engine, scores, settings.tile)
+    shown = write_differences(maps, engine, scores, room.side)
     means: dict[MapKey, Any] = {key: item.values for key, item in writer.previews.items()}
     everything = Shown({**means, **spots, **shown.maps}, shown.pairs, shown.steps)
     return scores, views, everything, left_out
