@@ -17,7 +17,7 @@ from geoforecast.project import Project
 from geoforecast.raster.cube import open_cube
 from geoforecast.settings import ValidateSettings
 from geoforecast.system import granted_cpus, keep_heap_small
-from geoforecast.validate.given import pair_cubes
+from geoforecast.validate.pairing import pair_cubes
 from geoforecast.validate.scoring.accumulate import score_raster
 from geoforecast.validate.scoring.rows import metric_rows
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,10 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geoforecast.errors import DateError, GridMismatchError, InputError, SettingsError
-from geoforecast.figures.words import time_label
 from geoforecast.forecast.outcome import FORECAST, Hindcast
-from geoforecast.forecast.series import Series, make_series
+from geoforecast.forecast.series import Series
 from geoforecast.forecast.stream import TileStream
 from geoforecast.raster.cube import CHUNK_STEPS, Cube
 from geoforecast.raster.grid import Tile
@@ -34,6 +32,9 @@ log = logging.getLogger(__name__)
 PLAIN = ("persistence", "climatology", "mean", "trend", "advection")
 ALONE_SECONDS = 43_200  # how far apart two times may be that are to be one, where there is but one
 MOST_NAMED = 5
+
+
+Reader = Callable[[int, int, Tile], tuple[NDArray[Any], NDArray[np.bool_]]]
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Given:
 
     @cached_property
     def _forecast_bands(self) -> list[int]:
-        return _numbers(self.forecasts, self.series.bands)
+        return band_numbers(self.forecasts, self.series.cube_bands)
 
     def hindcasts(
         self, tile: Tile, steps: range, level: float = 0.0, *, likely: int = 0
@@ -123,7 +124,8 @@ class Given:
             lookback=1,
             expect_from=len(self.series.days),  # no residual is ever asked for
         )
-        given = _Steps(self.forecasts, tile)
+        handed_in = _Steps(self.forecasts.read, len(self.forecasts.times), tile)
+        came = _Steps(self.series.observed, len(self.series.days), tile)
         nothing = np.full((len(self.band_names), *tile.shape), np.nan, dtype=np.float32)
         for step in (one for one in steps if one in self.pairs):
             made = dict.fromkeys(self.references, nothing)
@@ -132,12 +134,19 @@ class Given:
                 days = [float(self.series.days[step])]
                 simple = stream.forecasts(days, self.references)
                 made = {name: values[0][inner] for name, values in simple.items()}
-            values, known = given.at(self.pairs[step])
-            values, known = values[self._forecast_bands], known[self._forecast_bands]
-            values = np.where(known, values, np.nan).astype(np.float32)
-            observed, valid = stream.observed(step)
+            values = self._handed_in(*handed_in.at(self.pairs[step]))
+            observed, valid = came.at(step)
             forecasts = {FORECAST: values, **made}
-            yield Hindcast(step, 1, forecasts, observed[inner], valid[inner])
+            yield Hindcast(step, 1, forecasts, observed, valid)
+
+    def _handed_in(self, values: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """(band, y, x) of a step of the forecasts, NaN where there is none.
+
+        Args:
+            values, known: (band, y, x) of that step.
+        """
+        values, known = values[self._forecast_bands], known[self._forecast_bands]
+        return np.where(known, values, np.nan).astype(np.float32)
 
     def _halo_px(self, steps: range) -> int:
         """Pixels around a tile that simple forecasts of it look at."""
@@ -154,12 +163,13 @@ class _Steps:
     """Steps of a tile in the order of time; each chunk is decoded once.
 
     Args:
-        cube: what is read.
+        read: (first step, last step + 1, tile) -> (step, band, y, x) values and validity.
+        count: how many steps there are.
         tile: the pixels.
     """
 
-    def __init__(self, cube: Cube, tile: Tile) -> None:
-        self._cube, self._tile = cube, tile
+    def __init__(self, read: Reader, count: int, tile: Tile) -> None:
+        self._read, self._count, self._tile = read, count, tile
         self._start = -CHUNK_STEPS
         self._block: tuple[NDArray[Any], NDArray[np.bool_]] | None = None
 
@@ -168,57 +178,10 @@ class _Steps:
         start = step - step % CHUNK_STEPS
         if self._block is None or start != self._start:
             self._block = None  # not both at once
-            stop = min(start + CHUNK_STEPS, len(self._cube.times))
-            self._start, self._block = start, self._cube.read(start, stop, self._tile)
+            stop = min(start + CHUNK_STEPS, self._count)
+            self._start, self._block = start, self._read(start, stop, self._tile)
         values, valid = self._block
         return values[step - start], valid[step - start]
-
-
-def pair_cubes(forecasts: Cube, observed: Cube) -> Given:
-    """Bring forecasts and what came together.
-
-    Args:
-        forecasts: one or more steps.
-        observed: the same grid; scenes that were not forecast as well, from which simple
-            forecasts are made.
-    Raises:
-        GridMismatchError: the grids differ.
-        InputError: no band has the same name, or units differ.
-        DateError: no time of one is one of the other.
-        SettingsError: they hold classes.
-    """
-    if forecasts.grid != observed.grid:
-        raise GridMismatchError(
-            "The forecasts and the observed scenes lie on different grids.",
-            where=[forecasts.grid.describe(), observed.grid.describe()],
-            remedy="Stack the observed scenes on the grid of the forecasts.",
-        )
-    if "categorical" in (forecasts.kind, observed.kind):
-        raise SettingsError(
-            "Folders of classes cannot be scored: errors of class codes have no size.",
-            remedy="Train a run on the observed maps, whose validation scores classes.",
-        )
-    bands = _common_bands(forecasts, observed)
-    _check_units(forecasts, observed, bands)
-    pairs = pair_times(forecasts.times, observed.times)
-    if not pairs:
-        raise DateError(
-            "No forecast is of a time that was observed.",
-            where=[
-                f"forecasts: {_times(forecasts.times)}",
-                f"observed: {_times(observed.times)}",
-            ],
-            remedy="Give folders of the same dates; --date-regex in [stack] says how names tell.",
-        )
-    left = sorted(set(range(len(forecasts.times))) - set(pairs.values()))
-    if left:
-        log.warning("%d forecasts were not observed: %s", len(left), _times(forecasts.times[left]))
-    if 0 in pairs and len(pairs) > 1:
-        log.warning(
-            "no scene was observed before %s, so it has no simple forecast and is not scored",
-            time_label(observed.times[0]),
-        )
-    return Given(make_series(observed, bands), forecasts, pairs)
 
 
 def pair_times(
@@ -253,44 +216,8 @@ def nearest_steps(forecasts: NDArray[np.datetime64], observed: NDArray[np.dateti
     return steps
 
 
-def _common_bands(forecasts: Cube, observed: Cube) -> tuple[str, ...]:
-    """Bands of the observed that were forecast; a single one of both needs no common name."""
-    common = tuple(band for band in observed.bands if band in forecasts.bands)
-    if common:
-        return common
-    if len(forecasts.bands) == len(observed.bands) == 1:
-        return observed.bands
-    raise InputError(
-        "No band of the forecasts is one of the observed scenes.",
-        where=[
-            f"forecasts: {', '.join(forecasts.bands)}",
-            f"observed: {', '.join(observed.bands)}",
-        ],
-        remedy="Name bands alike (band descriptions or file names), or derive them: --index and "
-        "--expression in [stack] apply to the observed scenes.",
-    )
-
-
-def _numbers(forecasts: Cube, bands: Sequence[str]) -> list[int]:
+def band_numbers(forecasts: Cube, bands: Sequence[str]) -> list[int]:
+    """Which bands of the forecasts are these; a single one needs no common name."""
     if set(bands) <= set(forecasts.bands):
         return [forecasts.bands.index(band) for band in bands]
     return [0]
-
-
-def _check_units(forecasts: Cube, observed: Cube, bands: Sequence[str]) -> None:
-    """Refuse bands in two units; one that is not told may be the other."""
-    units = dict(zip(observed.bands, observed.units, strict=True))
-    numbers = _numbers(forecasts, bands)
-    for band, number in zip(bands, numbers, strict=True):
-        said, came = forecasts.units[number], units[band]
-        if said and came and said != came:
-            raise InputError(
-                f"{band} is forecast in '{said}' and observed in '{came}'.",
-                remedy="Bring both to one unit, and say so in the files' unit tags.",
-            )
-
-
-def _times(times: NDArray[np.datetime64]) -> str:
-    named = [time_label(time) for time in times[:MOST_NAMED]]
-    more = f" and {len(times) - MOST_NAMED} more" if len(times) > MOST_NAMED else ""
-    return ", ".join(named) + more

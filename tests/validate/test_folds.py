@@ -18,7 +18,7 @@ from geoforecast.train import train_folds, train_model
 from geoforecast.validate import validate_folds, validate_run
 from geoforecast.validate.folds import open_folds
 from geoforecast.validate.scoring.accumulate import score_raster
-from geoforecast.validate.scoring.partings import rows_of_parts
+from geoforecast.validate.scoring.part_rows import rows_of_parts
 from geoforecast.validate.scoring.rows import metric_rows
 from geoforecast.validate.verb import held_out_of
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoforecast.forecast.outcome import FORECAST
+from geoforecast.validate.metrics.classes import PooledClasses
 from geoforecast.validate.metrics.pooled import Pooled, evaluate, skill
 from geoforecast.validate.scoring.rows import MetricRow
 from geoforecast.validate.scoring.scores import best_reference
@@ -76,24 +77,31 @@ def part_pooled(sums: NDArray[np.float64], shift: float, data_range: float) -> P
 
 
 def part_rows(
-    pooled: Mapping[str, Pooled], band: str, lead: int, part: str
+    pooled: Mapping[str, Pooled] | Mapping[str, PooledClasses],
+    band: str,
+    lead: int,
+    part: str,
+    metrics: Sequence[str] = PART_METRICS,
+    skills: Sequence[str] = SKILLS,
 ) -> tuple[MetricRow, ...]:
-    """RMSE, MAE, bias and R2 of every method in one part, and the forecast's skills.
+    """What is told of every method in one part, and the forecast's skills.
 
     Args:
         pooled: by method, ``forecast`` among them, of the same pixels.
         band, lead: which.
         part: its name.
+        metrics: that are told, those of ``skills`` among them.
+        skills: metrics by which the forecast is held against the others.
     """
     pixels = pooled[FORECAST].n
     rows = []
     errors: dict[tuple[str, str], float] = {}
     for method, one in pooled.items():
-        for name in PART_METRICS:
+        for name in metrics:
             value, reason = evaluate(name, one)
             errors[method, name] = value
             rows.append(MetricRow(method, band, lead, name, value, pixels, reason, part))
-    for name in SKILLS:
+    for name in skills:
         by_method = {method: errors[method, name] for method in pooled}
         best = best_reference(by_method)
         against = {method: method for method in pooled if method != FORECAST}
