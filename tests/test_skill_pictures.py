@@ -43,6 +43,7 @@ def project(make_project, wave):
     return project
 
 
+@pytest.mark.slow
 def test_errors_are_those_that_validate_tells(script, project) -> None:
     rows = validate_run(project, ValidateSettings()).rows
     told = {row.lead: row.value for row in rows if (row.method, row.metric) == ("forecast", "rmse")}
@@ -71,6 +72,7 @@ def test_the_median_of_the_well_covered_steps_is_shown(script, project) -> None:
     np.testing.assert_array_equal(frame.compared[known], difference)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["categorical", "binary"])
 def test_probabilities_are_judged_as_validate_does(script, tmp_path, write_tif, kind) -> None:
     rng = np.random.default_rng(2)

@@ -286,7 +286,13 @@ class ValidateSettings:
         metavar="STEPS",
     )
     clip: bool = setting(True, "hold forecasts within the range of their band, as predict does")
-    tile: int = setting(512, "side of the tiles in pixels; never changes the result", minimum=16)
+    tile: int = setting(
+        0,
+        "side of the tiles in pixels; 0: 512, or more where forecasts reach far; never changes the "
+        "result",
+        minimum=0,
+        metavar="PIXELS",
+    )
     device: str = setting(
         "auto", "where tensors live", choices=("auto", "cpu", "cuda", "mps"), metavar=None
     )

@@ -53,6 +53,7 @@ from geoforecast.validate.scoring.partings import (
     open_partings,
     rows_of_parts,
 )
+from geoforecast.validate.scoring.room import room_for
 from geoforecast.validate.scoring.rows import MetricRow, metric_rows
 from geoforecast.validate.scoring.scores import Scores, map_reference
 from geoforecast.validate.scoring.thresholds import band_events, event_summaries, refuse_events
@@ -154,6 +155,7 @@ def _write_classes(
     commands: Sequence[Command],
 ) -> ValidateResult:
     """The same for probabilities; a reference without values is left out."""
+    room = room_for(engine, settings.tile, 1)
     left_out: dict[str, str] = {}
     if engine.series.target.classes:
         band, steps = engine.series.cube_bands[0], engine.split.test_steps
@@ -164,7 +166,7 @@ def _write_classes(
         while True:
             methods = tuple(method for method in engine.methods if method not in left_out)
             frames = Frames(class_plan(engine), tracks=False)
-            scores = score_classes(engine, methods, settings.tile, progress, frames)
+            scores = score_classes(engine, methods, room.side, progress, frames)
             missing = scores.without_values()
             if not missing:
                 break
@@ -182,7 +184,7 @@ def _write_classes(
             summary=summary,
             sentences=plain_sentences(summary),
             left_out=left_out,
-            pictures=write_outcomes(maps, engine, scores, settings.tile),
+            pictures=write_outcomes(maps, engine, scores, room.side),
             checks=judge_run(settings.standard, engine, rows, scores.bands),
             films=films,
             commands=commands,
@@ -244,6 +246,7 @@ def _score(
     none. That shows after a pass only, which is then repeated without it.
     """
     left_out: dict[str, str] = {}
+    room = room_for(engine, settings.tile, jobs)
     events = band_events(settings.events, engine.units)
     references = [method for method in engine.methods if method != FORECAST]
     bounded = settings.interval > 0 and engine.has_intervals
@@ -262,20 +265,20 @@ def _score(
             scores = score_raster(
                 engine,
                 methods,
-                settings.tile,
+                room.side,
                 take,
                 progress,
                 settings.interval,
                 events,
                 partings,
-                jobs,
+                room.jobs,
             )
         missing = scores.without_values()
         if not missing:
             break
         left_out.update(missing)
     spots = write_hotspots(maps, engine)
-    shown = write_differences(maps, engine, scores, settings.tile)
+    shown = write_differences(maps, engine, scores, room.side)
     means: dict[MapKey, Any] = {key: item.values for key, item in writer.previews.items()}
     everything = Shown({**means, **spots, **shown.maps}, shown.pairs, shown.steps)
     return scores, views, everything, left_out

@@ -112,6 +112,7 @@ def test_samples_lie_beside_each_forecast_and_do_not_hang_on_tiles(project):
     assert (noise[known] != (pixels - read(result.files[1])[0])[known]).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_samples_lie_within_the_interval_as_often_as_it_says(project):
     result = predict_rasters(project, steps=1, samples=200, interval=0.5)
     draws = np.stack([read(chain[0])[0] for chain in result.samples])

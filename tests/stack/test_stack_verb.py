@@ -192,7 +192,7 @@ def write_zones(write_tif, folder, *, steps=10):
     return folder
 
 
-@pytest.mark.parametrize("cadence", ["none", "10D"])
+@pytest.mark.parametrize("cadence", ["none", pytest.param("10D", marks=pytest.mark.slow)])
 def test_the_cube_is_the_same_to_the_bit_for_any_jobs_and_strips(
     tmp_path, write_tif, monkeypatch, cadence
 ):
@@ -214,6 +214,7 @@ def test_the_cube_is_the_same_to_the_bit_for_any_jobs_and_strips(
     assert all(result == results[0] for result in results)
 
 
+@pytest.mark.slow
 def test_a_coarse_target_does_not_hold_a_whole_source(project, tmp_path, write_tif, monkeypatch):
     folder = write_zones(write_tif, tmp_path / "in")
     stack(project, folder, res=(40.0,))

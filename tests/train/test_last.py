@@ -191,7 +191,7 @@ def whole(tmp_path_factory):
     return loop
 
 
-@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("both", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("how", [0, 500, -40, "zeros"])
 def test_a_damaged_state_ends_with_the_bits_of_an_undisturbed_run(
     tmp_path, whole, caplog, how, both

@@ -69,6 +69,7 @@ def test_the_mean_is_of_members_that_learned():
     assert that_learned((0, 0, 0)) == [0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("retrain", [False, True])
 def test_a_member_that_learned_nothing_is_left_out(make_project, learnable, monkeypatch, retrain):
     settings = {**FAST, "epochs": 8, "lr": 0.02, "retrain": retrain}
@@ -146,6 +147,7 @@ def test_training_again_goes_on_after_a_stop(make_project, learnable):
             np.testing.assert_array_equal(loaded(project)[0][name], array)
 
 
+@pytest.mark.slow
 def test_an_ensemble_forecasts(make_project, learnable):
     project = make_project(learnable)
     train_model(project, **{**FAST, "epochs": 8, "lr": 0.02}, members=2)

@@ -306,6 +306,7 @@ def test_what_diverges_goes_back_in_every_process(tmp_path, meet, caplog):
             assert_alike(loop, single)
 
 
+@pytest.mark.slow
 def test_members_are_chosen_and_trained_again_alike(tmp_path, meet):
     settings = replace(SETTINGS, members=2, retrain=True)
 

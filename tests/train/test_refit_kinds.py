@@ -81,7 +81,7 @@ def shared(tmp_path_factory):
     return tmp_path_factory.mktemp("refit")
 
 
-@pytest.fixture(params=[CATEGORICAL, BINARY])
+@pytest.fixture(params=[CATEGORICAL, pytest.param(BINARY, marks=pytest.mark.slow)])
 def made(request, shared, tmp_path, write_tif):
     """Copies of a project that was trained and validated, and of one that was refitted as well."""
     kept = shared / request.param

@@ -99,7 +99,10 @@ def test_validation_pixels_do_not_train(make_project, wave):
 
 
 # The references take 51 steps first, then each of the three epochs 16.
-@pytest.mark.parametrize("stop_at", [1, 40, 60, 75, 90])
+@pytest.mark.parametrize(
+    "stop_at",
+    [40, 75, *(pytest.param(other, marks=pytest.mark.slow) for other in (1, 60, 90))],
+)
 def test_an_interrupted_run_goes_on_to_the_same_bits(make_project, wave, stop_at):
     whole = make_project(wave, name="whole")
     train_model(whole, **FAST)
@@ -161,7 +164,13 @@ def test_a_wrong_setting_leaves_nothing_behind(make_project, wave):
     train_model(project, **FAST)  # without --overwrite
 
 
-@pytest.mark.parametrize("name", ["model.json", "model.safetensors", "settings.json"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.json",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("model.safetensors", "settings.json")),
+    ],
+)
 def test_overwrite_mends_a_damaged_run(make_project, wave, name):
     clean = make_project(wave, name="clean")
     project = make_project(wave)

@@ -7,6 +7,8 @@ pixels. A lattice of about MOST_PX pixels stands for a large raster.
 
 from __future__ import annotations
 
+import cmath
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,12 +22,19 @@ TEMPORAL = "temporal"  # a kind of metrics: of pixels through time
 MOST_PX = 250_000
 LEAST_STEPS = 5  # fewer say nothing of a pixel's course
 CONSTANT = 1e-10  # of the sum of squares: a spread below is rounding
-# Sums of a pixel: observed and forecast values, the persistence beside them, and time.
-_SUMS = ("n", "o", "f", "oo", "ff", "of", "p", "pp", "fp", "t", "tt", "to", "tf", "ee")
+LEAST_COHERENCE = 0.5  # two waves that have less in common are not one wave early or late
+# Sums of a pixel: observed and forecast values, the persistence beside them, time, and a wave
+# that goes round once in the test block.
+_SUMS = (
+    *("n", "o", "f", "oo", "ff", "of", "p", "pp", "fp", "t", "tt", "to", "tf", "ee"),
+    *("c", "s", "oc", "os", "fc", "fs"),
+)
 # Sums over pixels: what each metric averages, and over how many.
 TEMPORAL_SUMS = (
     *("correlation", "correlations", "ee", "spread", "trend", "trends"),
     *("peak", "peaks", "echo", "echoes"),
+    # Of the waves: product of the forecast's with the observed one's conjugate, and their powers.
+    *("cross", "quadrature", "wave_f", "wave_o", "cycle"),
 )
 
 
@@ -49,15 +58,16 @@ class Courses:
         tile: where they lie.
         shape: of the raster, which decides the lattice.
         shift: a typical value, about which sums are taken.
+        cycle: test steps.
     """
 
-    def __init__(self, tile: Tile, shape: tuple[int, int], shift: float) -> None:
+    def __init__(self, tile: Tile, shape: tuple[int, int], shift: float, cycle: int) -> None:
         self.kept = lattice(tile, shape, MOST_PX)
         size = tuple(
             len(range(*part.indices(side)))
             for part, side in zip(self.kept, tile.shape, strict=True)
         )
-        self.shift = shift
+        self.shift, self.cycle = shift, cycle
         self.sums = {name: np.zeros(size) for name in _SUMS}
         self.peaks = {name: (np.full(size, -np.inf), np.zeros(size)) for name in ("o", "f")}
 
@@ -87,10 +97,13 @@ class Courses:
             last = persistence[self.kept]
             np.subtract(last, self.shift, out=p, where=known & np.isfinite(last))
         t = np.where(known, float(step), 0.0)
+        angle = 2 * math.pi * step / self.cycle
+        c, s = math.cos(angle), math.sin(angle)
         terms = {
             **{"n": known, "o": o, "f": f, "oo": o * o, "ff": f * f, "of": o * f},
             **{"p": p, "pp": p * p, "fp": f * p},
             **{"t": t, "tt": t * t, "to": t * o, "tf": t * f, "ee": (f - o) ** 2},
+            **{"c": c * known, "s": s * known, "oc": o * c, "os": o * s, "fc": f * c, "fs": f * s},
         }
         for name, term in terms.items():
             self.sums[name] += term
@@ -121,7 +134,25 @@ class Courses:
         again = _product(s, "f", "p", n)[seen] / np.sqrt(spread["f"] * spread["p"])[seen]
         came = _product(s, "o", "f", n)[seen] / np.sqrt(spread["o"] * spread["f"])[seen]
         result["echo"], result["echoes"] = (again - came).sum(), seen.sum()
+        waves = {name: _wave(s, name, n, spread[name])[both] for name in ("o", "f")}
+        shared = (waves["f"] * waves["o"].conj()).sum()
+        result["cross"], result["quadrature"] = shared.real, shared.imag
+        result["cycle"] = self.cycle * both.sum()
+        result["wave_f"], result["wave_o"] = (np.square(np.abs(waves[k])).sum() for k in "fo")
         return np.array([float(result[name]) for name in TEMPORAL_SUMS])
+
+
+def _wave(
+    s: dict[str, NDArray[np.float64]],
+    name: str,
+    n: NDArray[np.float64],
+    spread: NDArray[np.float64],
+) -> NDArray[np.complex128]:
+    """What deviations from a pixel's mean have of the wave that goes round once; 0 for rounding."""
+    mean = s[name] / n
+    real, imaginary = s[name + "c"] - mean * s["c"], s[name + "s"] - mean * s["s"]
+    there = real * real + imaginary * imaginary > CONSTANT * n * spread
+    return np.where(there, real - 1j * imaginary, 0)
 
 
 def _product(
@@ -196,6 +227,26 @@ def trend_similarity(pooled: PooledTemporal) -> float:
 def peak_timing(pooled: PooledTemporal) -> float:
     """How many steps the highest value is off."""
     return _mean(pooled, "peak", "peaks")
+
+
+@metric(
+    title="temporal phase (steps)",
+    better="zero",
+    kinds=(TEMPORAL,),
+    formula="−arg(Σ F O*) · steps / 2π, F and O the part of a pixel's course that goes round once "
+    f"in the test steps; above 0 it comes late. Untold where |Σ F O*| / √(Σ|F|² Σ|O|²) < "
+    f"{LEAST_COHERENCE:g}",
+    source="von Storch & Zwiers (1999), Statistical Analysis in Climate Research, ch. 11",
+)
+def temporal_phase(pooled: PooledTemporal) -> float:
+    """How many steps the slow rise and fall of pixels comes late."""
+    cycle = _mean(pooled, "cycle", "correlations")
+    sums = pooled.sums
+    power = math.sqrt(sums["wave_f"] * sums["wave_o"])
+    shared = complex(sums["cross"], sums["quadrature"])
+    if not abs(shared) >= LEAST_COHERENCE * power or power == 0:
+        raise UndefinedMetricError("forecast and observation share no slow rise and fall")
+    return -cmath.phase(shared) * cycle / (2 * math.pi)
 
 
 @metric(

@@ -222,7 +222,7 @@ def score_tile(
         ),
         looks=looks,
         courses={
-            key: Courses(tile, shape, scale_of(engine.statistics[key[1]]).shift)
+            key: Courses(tile, shape, scale_of(engine.statistics[key[1]]).shift, len(steps))
             for key in looks.fields
         },
         parts=_no_parts((engine.horizon, len(methods), bands), partings),

@@ -146,6 +146,7 @@ LOOKS = (
     ("Kolmogorov-Smirnov distance", (("ks_distance", ""),)),
     ("temporal correlation", (("temporal_correlation", ""),)),
     ("peak timing error (steps)", (("peak_timing", ""),)),
+    ("temporal phase (steps late)", (("temporal_phase", ""),)),
     ("echo", (("echo", ""),)),
     ("alignment (px)", (("alignment", ""),)),
 )

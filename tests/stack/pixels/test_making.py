@@ -182,7 +182,7 @@ def test_a_file_that_is_gone_needs_overwrite(tmp_path, folder, write_tif):
         stack(project, folder)
 
 
-@pytest.mark.parametrize("count", [1, 3, 7, 40])
+@pytest.mark.parametrize("count", [1, 3, 7, pytest.param(40, marks=pytest.mark.slow)])
 def test_shares_of_several_processes_equal_one(tmp_path, folder, monkeypatch, count):
     one, project = Project(tmp_path / "one"), Project(tmp_path / "shares")
     stack(one, folder)

@@ -16,7 +16,7 @@ def found(forecast, observed, scored=None, persistence=None, shift=0.0, tile=Non
     """Metrics of (step, y, x) arrays."""
     scored = np.ones(observed.shape, bool) if scored is None else scored
     tile = tile or Tile(0, observed.shape[1], 0, observed.shape[2])
-    courses = Courses(tile, observed.shape[1:], shift)
+    courses = Courses(tile, observed.shape[1:], shift, len(observed))
     for step in range(len(observed)):
         last = None if persistence is None else persistence[step]
         courses.add(step, forecast[step], observed[step], scored[step], last)
@@ -99,10 +99,42 @@ def test_tiles_add_up_and_the_lattice_is_fixed_to_the_raster(monkeypatch):
             for col in range(0, 23, 7):
                 tile = Tile(row, min(row + 5, 17), col, min(col + 7, 23))
                 part = (slice(None), *tile.slices)
-                courses = Courses(tile, (17, 23), 290.0)
+                courses = Courses(tile, (17, 23), 290.0, len(observed))
                 for step in range(len(observed)):
                     values = [one[part][step] for one in (forecast, observed, scored, observed)]
                     courses.add(step, *values)
                 total = total + courses.found()
         np.testing.assert_allclose(total, whole, rtol=1e-9)
     assert 0 < whole[TEMPORAL_SUMS.index("correlations")] <= 9 * 12
+
+
+def test_a_forecast_that_is_late_is_so_many_steps_late():
+    steps = np.arange(24)[:, None, None]
+    places = np.linspace(0, 6, 20).reshape(1, 4, 5)
+    observed = 280 + 5 * np.sin(2 * np.pi * steps / 24 + places)
+    for late in (-3, 0, 2):
+        forecast = 281 + 2 * np.sin(2 * np.pi * (steps - late) / 24 + places)
+        assert value("temporal_phase", found(forecast, observed)) == pytest.approx(late, abs=1e-9)
+    scored = np.random.default_rng(2).random(observed.shape) < 0.7
+    gaps = value("temporal_phase", found(forecast, observed, scored, shift=280.0))
+    assert gaps == pytest.approx(2, abs=0.2)
+
+
+def test_the_phase_is_that_of_the_first_fourier_coefficients():
+    forecast, observed, _ = fields(3)
+    waves = [np.fft.fft(values, axis=0)[1] for values in (forecast, observed)]
+    expected = -np.angle((waves[0] * waves[1].conj()).sum()) * 12 / (2 * np.pi)
+    sums = found(forecast, observed, shift=285.0)
+    assert value("temporal_phase", sums) == pytest.approx(expected, rel=1e-8)
+
+
+def test_waves_without_anything_in_common_have_no_phase():
+    steps = np.arange(24)[:, None, None] + np.zeros((1, 20, 20))
+    slow, fast = (np.sin(2 * np.pi * times * steps / 24) for times in (1, 2))
+    anywhere = np.random.default_rng(1).uniform(0, 2 * np.pi, (1, 20, 20))
+    shifted = np.sin(2 * np.pi * steps / 24 + anywhere)
+    for forecast in (fast, shifted):  # only rounding goes round once; each pixel another way
+        pooled = dict(zip(TEMPORAL_SUMS, found(forecast, slow).tolist(), strict=True))
+        assert evaluate("temporal_phase", PooledTemporal(1, pooled))[1] == (
+            "forecast and observation share no slow rise and fall"
+        )
