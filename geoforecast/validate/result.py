@@ -54,10 +54,15 @@ class ValidateResult:
     maps: tuple[Path, ...]
     pictures: tuple[Path, ...]
 
+    @property
+    def _leading(self) -> str:
+        """The metric that leads in the table of parts."""
+        return "brier" if any(row.metric == "brier" for row in self.parts) else "rmse"
+
     def describe(self) -> str:
         """The tables, the sentence and where to look, as a terminal shows them."""
         places = f"report: {self.report_path}\nmetrics: {self.csv_path}"
-        lines = parts_table(self.parts)
+        lines = parts_table(self.parts, self._leading)
         tables = [skill_table(self), aligned(lines) if lines else ""]
         texts = [*tables, render_standard(self.standard), self.sentence, places]
         return "\n\n".join(text for text in texts if text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
@@ -18,6 +19,7 @@ from geoforecast.project import replacing, write_json
 from geoforecast.raster.grid import Tile
 from geoforecast.settings import ValidateSettings
 from geoforecast.system import granted_cpus, keep_heap_small
+from geoforecast.validate.folds import Folded
 from geoforecast.validate.maps import (
     ALWAYS,
     BOUNDED,
@@ -53,6 +55,7 @@ from geoforecast.validate.scoring.partings import (
     open_partings,
     rows_of_parts,
 )
+from geoforecast.validate.scoring.parts import brier_rows
 from geoforecast.validate.scoring.room import room_for
 from geoforecast.validate.scoring.rows import MetricRow, metric_rows
 from geoforecast.validate.scoring.scores import Scores, map_reference
@@ -69,6 +72,8 @@ from geoforecast.validate.verdict.summary import (
     plain_sentences,
     summarise,
 )
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 
@@ -97,10 +102,10 @@ def write_validation(
             "The run has no test steps.", remedy="Add newer scenes, or stack with a larger --test."
         )
     if engine.has_probabilities:
-        engine = cast(Engine, engine)  # only runs forecast them
+        engine = cast(Engine | Folded, engine)  # only runs forecast them
         refuse_events(settings.events, engine.series.target.kind)
         _refuse_parts(settings, engine.series.target.kind)
-        return _write_classes(target, engine, settings, progress, commands)
+        return _write_classes(target, engine, settings, progress, commands, known)
     partings = open_partings(settings, engine.cube.grid, known)
     with replacing(target) as folder:
         maps = folder / "maps"
@@ -149,14 +154,18 @@ def _refuse_parts(settings: ValidateSettings, kind: str) -> None:
 
 def _write_classes(
     target: Path,
-    engine: Engine,
+    engine: Engine | Folded,
     settings: ValidateSettings,
     progress: Progress | None,
     commands: Sequence[Command],
+    known: Partings,
 ) -> ValidateResult:
     """The same for probabilities; a reference without values is left out."""
     room = room_for(engine, settings.tile, 1)
     left_out: dict[str, str] = {}
+    if known.fixed:
+        titles = ", ".join(known.fixed[0].titles)
+        log.warning("not told apart: %s; that is told of values only", titles)
     if engine.series.target.classes:
         band, steps = engine.series.cube_bands[0], engine.split.test_steps
         warn_unknown(engine.cube, band, engine.series.target, steps, "test")
@@ -181,6 +190,7 @@ def _write_classes(
             settings=asdict(settings),
             scores=scores,
             rows=rows,
+            parts=brier_rows(scores, known.blocks),
             summary=summary,
             sentences=plain_sentences(summary),
             left_out=left_out,

@@ -16,6 +16,7 @@ from geoforecast.forecast.engine import Engine
 from geoforecast.forecast.kinds import BINARY, CATEGORICAL
 from geoforecast.forecast.outcome import FORECAST
 from geoforecast.raster.cog import CogWriter
+from geoforecast.validate.folds import Folded
 from geoforecast.validate.maps import Preview, file_slugs, shown_steps
 from geoforecast.validate.metrics.classes import reliability_parts
 from geoforecast.validate.metrics.one_class import ONE_CLASS
@@ -47,7 +48,7 @@ class ClassEvidence:
     """All that the report tells; see report.Evidence."""
 
     run: str
-    engine: Engine
+    engine: Engine | Folded
     settings: dict[str, Any]
     scores: ClassScores
     rows: tuple[MetricRow, ...]
@@ -62,7 +63,7 @@ class ClassEvidence:
 
 
 def write_outcomes(
-    folder: Path, engine: Engine, scores: ClassScores, tile_px: int
+    folder: Path, engine: Engine | Folded, scores: ClassScores, tile_px: int
 ) -> tuple[Picture, ...]:
     """Write what became of each pixel at one test step, for every band and lead.
 
@@ -120,7 +121,7 @@ def write_outcomes(
 
 def _draw(
     folder: Path,
-    engine: Engine,
+    engine: Engine | Folded,
     scores: ClassScores,
     at: tuple[int, int],
     layers: Mapping[str, NDArray[np.float32]],
@@ -164,9 +165,11 @@ def write_class_report(path: Path, evidence: ClassEvidence) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _rule_text(engine: Engine) -> str:
+def _rule_text(engine: Engine | Folded) -> str:
     """How probabilities become the map, in words."""
     rules = engine.decision
+    if not rules:
+        return "by the rule that each fold fitted on its own validation block"
     if engine.series.target.kind == BINARY:
         levels = ", ".join(f"{rule[0]:g}" for rule in rules)
         return f"1 where the probability reaches {levels} (by lead; best CSI on validation)"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from geoforecast.forecast.engine import Engine
 from geoforecast.forecast.kinds import BINARY, CATEGORICAL, decided, plain_rule
 from geoforecast.forecast.outcome import FORECAST, OURS, Hindcast
+from geoforecast.validate.folds import Folded
 from geoforecast.validate.metrics.classes import CHANCES, PooledClasses, count_chances
 from geoforecast.validate.scoring.frames import FramePlan, Frames
 from geoforecast.validate.scoring.scores import without_values
@@ -120,7 +121,7 @@ class Judged:
         return np.where(~came & said, FALSE, result)
 
 
-def judge(engine: Engine, hindcast: Hindcast, methods: Sequence[str]) -> Judged:
+def judge(engine: Engine | Folded, hindcast: Hindcast, methods: Sequence[str]) -> Judged:
     """Make maps of a hindcast's probabilities; the forecast's and the mixture's by their rule.
 
     Args:
@@ -128,6 +129,8 @@ def judge(engine: Engine, hindcast: Hindcast, methods: Sequence[str]) -> Judged:
         hindcast: of probabilities.
         methods: to judge.
     """
+    if isinstance(engine, Folded):
+        engine = engine.fold_at(hindcast.step)
     target, rules = engine.series.target, engine.decision
     joint = target.kind == CATEGORICAL
     assert hindcast.last is not None  # engines of probabilities tell it
@@ -158,7 +161,7 @@ def judge(engine: Engine, hindcast: Hindcast, methods: Sequence[str]) -> Judged:
 
 
 def score_classes(
-    engine: Engine,
+    engine: Engine | Folded,
     methods: Sequence[str],
     tile_px: int,
     progress: Callable[[int, int], None] | None = None,
@@ -210,7 +213,7 @@ def score_classes(
     return scores
 
 
-def class_plan(engine: Engine) -> FramePlan:
+def class_plan(engine: Engine | Folded) -> FramePlan:
     """What is kept of the maps of each test step."""
     shape, steps = engine.cube.grid.shape, len(engine.split.test_steps)
     return FramePlan(shape, steps, engine.horizon, len(engine.series.cube_bands), layers=3)
