@@ -17,7 +17,7 @@ from geoforecast.settings import SplitSettings, StackSettings, ValidateSettings
 from geoforecast.stack import stack_scenes
 from geoforecast.train import train_model
 from geoforecast.validate import validate_run
-from geoforecast.validate.scoring.class_scores import OUTCOMES
+from geoforecast.validate.scoring.class_parts import OUTCOMES
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "skill_pictures.py"
 

@@ -202,6 +202,11 @@ def validate(jobs: int | None, **options: Any) -> Any:
                 "folds of one.",
                 remedy="Give one of them.",
             )
+        if settings.kind != "auto" and not settings.forecast:
+            raise SettingsError(
+                "--kind says what --forecast and --observed hold; a run knows its own.",
+                remedy="Leave it out.",
+            )
         stack_settings = project.settings("stack")
 
         def call(_: Signals) -> Done:

@@ -32,8 +32,9 @@ def stacked_folders(
 
     name = comparison_name(settings)
     forecast, observed = (project.comparison(name, role) for role in ("forecast", "observed"))
+    kind = stack.kind if settings.kind == "auto" else settings.kind
     plain = StackSettings(
-        sensor="none", mask="none", kind=stack.kind, chunk=stack.chunk, resampling=stack.resampling
+        sensor="none", mask="none", kind=kind, chunk=stack.chunk, resampling=stack.resampling
     )
     with progress_bar("stack forecasts") as progress:
         made = stack_scenes(
@@ -42,6 +43,7 @@ def stacked_folders(
     grid = made.grid
     on_grid = replace(
         stack,
+        kind=kind,
         crs=grid.wkt,
         res=grid.res,
         bounds=grid.bounds,

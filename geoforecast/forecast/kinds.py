@@ -92,13 +92,13 @@ def resolve_target(cube: Cube, bands: Sequence[str], asked: str, steps: range) -
     _, every = from_meta(cube.meta["normaliser"])
     statistics = [every[cube.bands.index(band)] for band in bands]
     if asked == "auto":
-        return Target(BINARY if all(map(_is_binary, statistics)) else CONTINUOUS)
+        return Target(BINARY if all(map(is_binary, statistics)) else CONTINUOUS)
     for band, found in zip(bands, statistics, strict=True):
         _check_range(band, found, asked)
     return Target(asked)
 
 
-def _is_binary(band: BandStatistics) -> bool:
+def is_binary(band: BandStatistics) -> bool:
     """Whether 0 and 1 occur and nothing else: then the variance is mean x (1 - mean).
 
     Anything between them makes it smaller.
@@ -113,7 +113,7 @@ def _check_range(band: str, found: BandStatistics, kind: str) -> None:
         return
     least, most = found.minimum, found.maximum
     constant = least == most and least in (0.0, 1.0)
-    if kind == BINARY and not (constant or _is_binary(found)):
+    if kind == BINARY and not (constant or is_binary(found)):
         raise InputError(
             f"--kind is binary, but {band} holds other values than 0 and 1.",
             where=f"training steps: {least:g} to {most:g}, mean {found.mean:g}",
@@ -208,7 +208,7 @@ def model_units(
         assert steps is not None
         found = class_counts(cube, bands[0], steps)
         total = sum(found.values())
-        statistics = [_indicator(found.get(code, 0), total) for code in target.classes]
+        statistics = [indicator_statistics(found.get(code, 0), total) for code in target.classes]
         return fit_normaliser("none", statistics), statistics
     assert meta is not None
     fitted, statistics = from_meta(meta)
@@ -217,7 +217,7 @@ def model_units(
     return (fit_normaliser("none", statistics) if target.kind == BINARY else fitted), statistics
 
 
-def _indicator(count: int, total: int) -> BandStatistics:
+def indicator_statistics(count: int, total: int) -> BandStatistics:
     """Statistics of 0 and 1, of which some are 1."""
     share = count / total
     std, log2 = float(np.sqrt(share * (1 - share))), float(np.log(2.0))

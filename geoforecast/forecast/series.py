@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoforecast.forecast.kinds import (
+    BINARY,
     CATEGORICAL,
     CONTINUOUS,
     VALUES,
@@ -99,7 +100,10 @@ class Series:
         self, start: int, stop: int, tile: Tile
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         values, valid = self.cube.read(start, stop, tile)
-        return values[:, self.band_numbers], valid[:, self.band_numbers]
+        values, valid = values[:, self.band_numbers], valid[:, self.band_numbers]
+        if self.target.kind == BINARY and values.dtype.kind != "f":  # classes of a 0 and a 1
+            values = np.where(valid, values, np.float32(np.nan)).astype(np.float32)
+        return values, valid
 
     @cached_property
     def days(self) -> NDArray[np.float64]:

@@ -230,6 +230,12 @@ class ValidateSettings:
         "make the simple forecasts",
         metavar="DIR",
     )
+    kind: str = setting(
+        "auto",
+        "of --forecast and --observed: categorical keeps class codes as they are, and 0 and 1; "
+        "auto is what [stack] says",
+        choices=("auto", "continuous", "categorical"),
+    )
     interval: float = setting(
         0.9,
         "share that the verified interval shall cover; 0: none is verified",

@@ -43,8 +43,6 @@ class Folded:
     cube: Cube
     engines: tuple[Engine, ...]
 
-    decision: tuple[tuple[float, ...], ...] = ()  # each fold has one of its own; see fold_at
-
     @cached_property
     def series(self) -> Series:
         """As the last fold sees it."""
@@ -105,6 +103,11 @@ class Folded:
     @property
     def has_probabilities(self) -> bool:
         return self.first.has_probabilities
+
+    @property
+    def decision(self) -> tuple[tuple[float, ...], ...]:
+        """The first fold's: each has one of its own, see ``fold_at``."""
+        return self.first.decision
 
     @property
     def has_intervals(self) -> bool:

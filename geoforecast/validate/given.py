@@ -16,10 +16,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from geoforecast.errors import DateError, GridMismatchError, InputError, SettingsError
-from geoforecast.figures.words import time_label
 from geoforecast.forecast.outcome import FORECAST, Hindcast
-from geoforecast.forecast.series import Series, make_series
+from geoforecast.forecast.series import Series
 from geoforecast.forecast.stream import TileStream
 from geoforecast.raster.cube import Cube
 from geoforecast.raster.grid import Tile
@@ -97,7 +95,7 @@ class Given:
 
     @cached_property
     def _forecast_bands(self) -> list[int]:
-        return _numbers(self.forecasts, self.series.bands)
+        return band_numbers(self.forecasts, self.series.cube_bands)
 
     def hindcasts(
         self, tile: Tile, steps: range, level: float = 0.0, *, likely: int = 0
@@ -130,13 +128,16 @@ class Given:
                 days = [float(self.series.days[step])]
                 simple = stream.forecasts(days, self.references)
                 made = {name: values[0][inner] for name, values in simple.items()}
-            at = self.pairs[step]
-            values, known = self.forecasts.read(at, at + 1, tile)
-            values, known = values[0][self._forecast_bands], known[0][self._forecast_bands]
-            values = np.where(known, values, np.nan).astype(np.float32)
+            values = self._handed_in(self.pairs[step], tile)
             observed, valid = self.series.observed(step, step + 1, tile)
             forecasts = {FORECAST: values, **made}
             yield Hindcast(step, 1, forecasts, observed[0], valid[0])
+
+    def _handed_in(self, at: int, tile: Tile) -> NDArray[np.float32]:
+        """(band, y, x) of a step of the forecasts, NaN where there is none."""
+        values, known = self.forecasts.read(at, at + 1, tile)
+        values, known = values[0][self._forecast_bands], known[0][self._forecast_bands]
+        return np.where(known, values, np.nan).astype(np.float32)
 
     def _halo_px(self, steps: range) -> int:
         """Pixels around a tile that simple forecasts of it look at."""
@@ -147,53 +148,6 @@ class Given:
         if inits and any(one.needs_motion for one in classes):
             halo += math.ceil(max(self.series.motions.at(init).largest_px for init in inits)) + 2
         return halo
-
-
-def pair_cubes(forecasts: Cube, observed: Cube) -> Given:
-    """Bring forecasts and what came together.
-
-    Args:
-        forecasts: one or more steps.
-        observed: the same grid; scenes that were not forecast as well, from which simple
-            forecasts are made.
-    Raises:
-        GridMismatchError: the grids differ.
-        InputError: no band has the same name, or units differ.
-        DateError: no time of one is one of the other.
-        SettingsError: they hold classes.
-    """
-    if forecasts.grid != observed.grid:
-        raise GridMismatchError(
-            "The forecasts and the observed scenes lie on different grids.",
-            where=[forecasts.grid.describe(), observed.grid.describe()],
-            remedy="Stack the observed scenes on the grid of the forecasts.",
-        )
-    if "categorical" in (forecasts.kind, observed.kind):
-        raise SettingsError(
-            "Folders of classes cannot be scored: errors of class codes have no size.",
-            remedy="Train a run on the observed maps, whose validation scores classes.",
-        )
-    bands = _common_bands(forecasts, observed)
-    _check_units(forecasts, observed, bands)
-    pairs = pair_times(forecasts.times, observed.times)
-    if not pairs:
-        raise DateError(
-            "No forecast is of a time that was observed.",
-            where=[
-                f"forecasts: {_times(forecasts.times)}",
-                f"observed: {_times(observed.times)}",
-            ],
-            remedy="Give folders of the same dates; --date-regex in [stack] says how names tell.",
-        )
-    left = sorted(set(range(len(forecasts.times))) - set(pairs.values()))
-    if left:
-        log.warning("%d forecasts were not observed: %s", len(left), _times(forecasts.times[left]))
-    if 0 in pairs and len(pairs) > 1:
-        log.warning(
-            "no scene was observed before %s, so it has no simple forecast and is not scored",
-            time_label(observed.times[0]),
-        )
-    return Given(make_series(observed, bands), forecasts, pairs)
 
 
 def pair_times(
@@ -228,44 +182,8 @@ def nearest_steps(forecasts: NDArray[np.datetime64], observed: NDArray[np.dateti
     return steps
 
 
-def _common_bands(forecasts: Cube, observed: Cube) -> tuple[str, ...]:
-    """Bands of the observed that were forecast; a single one of both needs no common name."""
-    common = tuple(band for band in observed.bands if band in forecasts.bands)
-    if common:
-        return common
-    if len(forecasts.bands) == len(observed.bands) == 1:
-        return observed.bands
-    raise InputError(
-        "No band of the forecasts is one of the observed scenes.",
-        where=[
-            f"forecasts: {', '.join(forecasts.bands)}",
-            f"observed: {', '.join(observed.bands)}",
-        ],
-        remedy="Name bands alike (band descriptions or file names), or derive them: --index and "
-        "--expression in [stack] apply to the observed scenes.",
-    )
-
-
-def _numbers(forecasts: Cube, bands: Sequence[str]) -> list[int]:
+def band_numbers(forecasts: Cube, bands: Sequence[str]) -> list[int]:
+    """Which bands of the forecasts are these; a single one needs no common name."""
     if set(bands) <= set(forecasts.bands):
         return [forecasts.bands.index(band) for band in bands]
     return [0]
-
-
-def _check_units(forecasts: Cube, observed: Cube, bands: Sequence[str]) -> None:
-    """Refuse bands in two units; one that is not told may be the other."""
-    units = dict(zip(observed.bands, observed.units, strict=True))
-    numbers = _numbers(forecasts, bands)
-    for band, number in zip(bands, numbers, strict=True):
-        said, came = forecasts.units[number], units[band]
-        if said and came and said != came:
-            raise InputError(
-                f"{band} is forecast in '{said}' and observed in '{came}'.",
-                remedy="Bring both to one unit, and say so in the files' unit tags.",
-            )
-
-
-def _times(times: NDArray[np.datetime64]) -> str:
-    named = [time_label(time) for time in times[:MOST_NAMED]]
-    more = f" and {len(times) - MOST_NAMED} more" if len(times) > MOST_NAMED else ""
-    return ", ".join(named) + more

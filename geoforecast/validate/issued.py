@@ -30,6 +30,7 @@ from geoforecast.validate.given import nearest_steps
 log = logging.getLogger(__name__)
 
 ENDS = ("lower", "upper")
+SUFFIX = ".issued"  # of the run's name, in the name of what is written
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from geoforecast.validate.scoring.partings import parts_table
+from geoforecast.validate.scoring.part_rows import parts_table
 from geoforecast.validate.scoring.rows import MetricRow
 from geoforecast.validate.verdict.standards import (
     Check,
@@ -54,15 +54,10 @@ class ValidateResult:
     maps: tuple[Path, ...]
     pictures: tuple[Path, ...]
 
-    @property
-    def _leading(self) -> str:
-        """The metric that leads in the table of parts."""
-        return "brier" if any(row.metric == "brier" for row in self.parts) else "rmse"
-
     def describe(self) -> str:
         """The tables, the sentence and where to look, as a terminal shows them."""
         places = f"report: {self.report_path}\nmetrics: {self.csv_path}"
-        lines = parts_table(self.parts, self._leading)
+        lines = parts_table(self.parts, self.summary[0].metric)
         tables = [skill_table(self), aligned(lines) if lines else ""]
         texts = [*tables, render_standard(self.standard), self.sentence, places]
         return "\n\n".join(text for text in texts if text)

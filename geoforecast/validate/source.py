@@ -66,11 +66,11 @@ class Source(Protocol):
 
     @property
     def has_probabilities(self) -> bool:
-        """Whether forecasts are probabilities."""
+        """Whether forecasts are of yes or no, or of classes: probabilities, or maps of them."""
 
     @property
     def decision(self) -> tuple[tuple[float, ...], ...]:
-        """How probabilities become a map, by lead; see kinds.decided."""
+        """How probabilities become a map, by lead; see kinds.decided. () of what is one already."""
 
     @property
     def fingerprint(self) -> str:

@@ -13,8 +13,8 @@ from geoforecast.raster.cube import open_cube
 from geoforecast.raster.holdout import load_holdout
 from geoforecast.settings import ValidateSettings
 from geoforecast.validate.folds import open_folds
-from geoforecast.validate.given import pair_cubes
-from geoforecast.validate.issued import open_issued
+from geoforecast.validate.issued import SUFFIX, open_issued
+from geoforecast.validate.pairing import pair_cubes
 from geoforecast.validate.report.reproduce import FOLDS, earlier_commands
 from geoforecast.validate.result import ValidateResult
 from geoforecast.validate.scoring.partings import Parting, Partings, holdout_parting
@@ -135,7 +135,7 @@ def validate_issued(
     with project.lock(), recorded(project, "validate", settings):
         engine = open_engine(project, settings.run, settings.device, finishing=AS_ISSUED)
         source = open_issued(project, engine, settings.run)
-        settings = replace(settings, run=f"{settings.run}.issued", interval=source.level)
+        settings = replace(settings, run=f"{settings.run}{SUFFIX}", interval=source.level)
         target = project.validation_dir(settings.run)
         result = write_validation(target, source, settings, progress, jobs=jobs)
         _check(gates, settings, result)
@@ -162,9 +162,9 @@ def validate_cubes(
     Returns:
         Metrics, sentence and paths.
     Raises:
-        SettingsError: see validate_run, or classes.
+        SettingsError: see validate_run.
         CubeError: a cube is missing.
-        InputError: the cubes do not fit; see given.pair_cubes.
+        InputError: the cubes do not fit; see pairing.pair_cubes.
         QualityGateError: a gate failed; everything is written all the same.
     """
     gates = _read(settings)

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import csv
-import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from geoforecast.errors import SeriesTooShortError, SettingsError
 from geoforecast.figures.words import step_length
-from geoforecast.forecast.engine import Engine
 from geoforecast.forecast.kinds import warn_unknown
 from geoforecast.forecast.outcome import FORECAST
 from geoforecast.project import replacing, write_json
 from geoforecast.raster.grid import Tile
 from geoforecast.settings import ValidateSettings
 from geoforecast.system import granted_cpus, keep_heap_small
-from geoforecast.validate.folds import Folded
 from geoforecast.validate.maps import (
     ALWAYS,
     BOUNDED,
@@ -49,13 +46,8 @@ from geoforecast.validate.scoring.accumulate import TileScores, frame_plan, scor
 from geoforecast.validate.scoring.class_scores import class_plan, score_classes
 from geoforecast.validate.scoring.confusion import confusion_json
 from geoforecast.validate.scoring.frames import Frames
-from geoforecast.validate.scoring.partings import (
-    NO_PARTINGS,
-    Partings,
-    open_partings,
-    rows_of_parts,
-)
-from geoforecast.validate.scoring.parts import brier_rows
+from geoforecast.validate.scoring.part_rows import rows_of_parts
+from geoforecast.validate.scoring.partings import NO_PARTINGS, Partings, open_partings
 from geoforecast.validate.scoring.room import room_for
 from geoforecast.validate.scoring.rows import MetricRow, metric_rows
 from geoforecast.validate.scoring.scores import Scores, map_reference
@@ -72,8 +64,6 @@ from geoforecast.validate.verdict.summary import (
     plain_sentences,
     summarise,
 )
-
-log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 
@@ -102,10 +92,10 @@ def write_validation(
             "The run has no test steps.", remedy="Add newer scenes, or stack with a larger --test."
         )
     if engine.has_probabilities:
-        engine = cast(Engine | Folded, engine)  # only runs forecast them
         refuse_events(settings.events, engine.series.target.kind)
-        _refuse_parts(settings, engine.series.target.kind)
-        return _write_classes(target, engine, settings, progress, commands, known)
+        _refuse_ranges(settings, engine.series.target.kind)
+        partings = open_partings(settings, engine.cube.grid, known)
+        return _write_classes(target, engine, settings, partings, progress, commands, jobs)
     partings = open_partings(settings, engine.cube.grid, known)
     with replacing(target) as folder:
         maps = folder / "maps"
@@ -142,30 +132,27 @@ def write_validation(
     return _result(target, evidence, names)
 
 
-def _refuse_parts(settings: ValidateSettings, kind: str) -> None:
-    """Parts are told of values only."""
-    asked = [name for name in ("regions", "by", "ranges") if getattr(settings, name)]
-    if asked:
+def _refuse_ranges(settings: ValidateSettings, kind: str) -> None:
+    """Ranges are of values only."""
+    if settings.ranges:
         raise SettingsError(
-            f"--{asked[0]} divides forecasts of values, but the run's targets are {kind}.",
+            f"--ranges divides by values, but what is forecast is {kind}.",
             remedy="Leave it out; metrics of classes tell each class by itself.",
         )
 
 
 def _write_classes(
     target: Path,
-    engine: Engine | Folded,
+    engine: Source,
     settings: ValidateSettings,
+    partings: Partings,
     progress: Progress | None,
     commands: Sequence[Command],
-    known: Partings,
+    jobs: int,
 ) -> ValidateResult:
-    """The same for probabilities; a reference without values is left out."""
-    room = room_for(engine, settings.tile, 1)
+    """The same for classes, and yes or no; a reference without values is left out."""
+    room = room_for(engine, settings.tile, jobs)
     left_out: dict[str, str] = {}
-    if known.fixed:
-        titles = ", ".join(known.fixed[0].titles)
-        log.warning("not told apart: %s; that is told of values only", titles)
     if engine.series.target.classes:
         band, steps = engine.series.cube_bands[0], engine.split.test_steps
         warn_unknown(engine.cube, band, engine.series.target, steps, "test")
@@ -175,7 +162,9 @@ def _write_classes(
         while True:
             methods = tuple(method for method in engine.methods if method not in left_out)
             frames = Frames(class_plan(engine), tracks=False)
-            scores = score_classes(engine, methods, room.side, progress, frames)
+            scores = score_classes(
+                engine, methods, room.side, progress, frames, partings, room.jobs
+            )
             missing = scores.without_values()
             if not missing:
                 break
@@ -190,7 +179,7 @@ def _write_classes(
             settings=asdict(settings),
             scores=scores,
             rows=rows,
-            parts=brier_rows(scores, known.blocks),
+            parts=rows_of_parts(scores, engine.cube.times),
             summary=summary,
             sentences=plain_sentences(summary),
             left_out=left_out,

@@ -13,13 +13,14 @@ from affine import Affine
 from click.testing import CliRunner
 
 from geoforecast.cli import cli
-from geoforecast.errors import DateError, GridMismatchError, InputError, SettingsError
+from geoforecast.errors import DateError, GridMismatchError, InputError
 from geoforecast.project import Project
 from geoforecast.raster.cube import open_cube
 from geoforecast.settings import StackSettings, Unsplit, ValidateSettings
 from geoforecast.stack import stack_scenes
 from geoforecast.validate import validate_cubes
-from geoforecast.validate.given import pair_cubes, pair_times
+from geoforecast.validate.given import pair_times
+from geoforecast.validate.pairing import pair_cubes
 
 SHAPE = (24, 30)
 UTM = Affine(10.0, 0.0, 500000.0, 0.0, -10.0, 5200000.0)
@@ -76,6 +77,14 @@ def test_scores_are_those_of_the_arrays(tmp_path: Path, folders: tuple[Path, Pat
     mean = np.mean([(came[:k].mean(axis=0) - came[k])[known] ** 2 for k in (4, 5, 6)])
     assert rows["mean", "rmse"][0] == pytest.approx(np.sqrt(mean), rel=1e-5)
     assert "worth trusting" in result.output or "use" in result.output
+    report = (tmp_path / "p" / "validation" / "compared" / "report.html").read_text()
+    assert "handed in, held against 3 observed scenes, 2021-05-10 to 2021-07-10." in report
+    assert "7 in the cube, about 30.5 d apart: 3 were forecast" in report
+    assert "has seen" not in report
+    assert "observed range" in report
+    quality = (tmp_path / "p" / "validation" / "compared" / "quality.xml").read_text()
+    assert "no training" not in quality
+    assert "handed in without saying when it was made" in quality
 
 
 def test_tiles_change_nothing(tmp_path: Path, folders: tuple[Path, Path]) -> None:
@@ -117,6 +126,9 @@ def test_a_single_date_is_scored_alone(tmp_path: Path, write_tif: Any) -> None:
     rows = rows_of(place / "metrics.csv")
     assert rows["forecast", "mae"] == (pytest.approx(0.5), 12 * 13)
     assert not any(method == "persistence" for method, _ in rows)
+    report = (place / "report.html").read_text()
+    assert "held against 1 observed scene, 2021-03-10." in report
+    assert "<dd>1 in the cube: 1 was forecast</dd>" in report
     told = json.loads((place / "metrics.json").read_text())
     assert set(told["left_out"]) >= {"persistence", "mean"}
     assert "cannot be judged" in told["sentence"]
@@ -160,15 +172,6 @@ def test_what_does_not_fit_is_refused(
     cubes = [open_cube(stacked(tmp_path / f"p{name}", tmp_path / name).cube_path) for name in "fo"]
     with pytest.raises(error, match=words):
         pair_cubes(*cubes)
-
-
-def test_classes_are_refused(tmp_path: Path, write_tif: Any) -> None:
-    for day in DAYS[:2]:
-        write_tif(tmp_path / "o" / f"a_{day}.tif", np.ones(SHAPE, np.uint8))
-    project = stacked(tmp_path / "p", tmp_path / "o", kind="categorical")
-    cube = open_cube(project.cube_path)
-    with pytest.raises(SettingsError, match="class codes have no size"):
-        pair_cubes(cube, cube)
 
 
 def test_a_perfect_forecast_has_all_skill(tmp_path: Path, folders: tuple[Path, Path]) -> None:

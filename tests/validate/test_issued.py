@@ -67,6 +67,10 @@ def test_what_was_issued_is_scored_as_its_scenes_come(
     assert first["forecast", 1, "rmse"][1] == 20 * 24 - 6
     assert ("forecast", 2, "rmse") not in first
     assert "forecast_" not in result.stdout
+    report = (project / "validation" / "default.issued" / "report.html").read_text()
+    words = "Forecasts of run default as they were issued, verified on 1 scene that came later"
+    assert words in report
+    assert "any choice" not in report
     # Two scenes more, a day late: the forecasts stay as they were.
     before = {path: path.read_bytes() for path in (project / "forecasts").rglob("*.tif")}
     write_scenes(tmp_path / "in", write_tif, 16, 18, late_days=1)

@@ -6,6 +6,7 @@ table: no forecast can hit it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -20,6 +21,7 @@ EVENT = "event"  # of continuous and count targets: a value at or above a thresh
 YES_OR_NO = (BINARY, EVENT)
 CHANCES = 1000  # equal parts of the probabilities from 0 to 1
 RELIABILITY_PARTS = 10
+MAPS_ONLY = "the forecasts are maps, without probabilities"
 
 
 class YesNo(Protocol):
@@ -35,7 +37,8 @@ class PooledClasses:
 
     Attributes:
         n: scored pixels.
-        brier: sum of squared differences of probabilities from what came, 0 or 1.
+        brier: sum of squared differences of probabilities from what came, 0 or 1; NaN where the
+            forecasts are maps.
         table: (observed, forecast) pixels by class; the last row holds unknown classes.
         change: pixels whose last class is known, by what became of it: hit, hit by a wrong
             class, missed, changed in the forecast only.
@@ -70,6 +73,7 @@ class PooledClasses:
 )
 def brier(pooled: PooledClasses) -> float:
     """Mean squared difference of probabilities from what came."""
+    _needs_probabilities(pooled)
     return pooled.brier / pooled.n
 
 
@@ -83,6 +87,7 @@ def brier(pooled: PooledClasses) -> float:
 )
 def probability_r2(pooled: PooledClasses) -> float:
     """Coefficient of determination of probabilities about what came, which is 0 or 1."""
+    _needs_probabilities(pooled)
     shares = pooled.table.sum(axis=1) / pooled.n
     # Of yes or no the score is of one band, and yes and no spread alike.
     spread = float((shares * (1 - shares)).sum()) / (2 if pooled.of_yes_or_no else 1)
@@ -101,6 +106,7 @@ def probability_r2(pooled: PooledClasses) -> float:
 )
 def roc_auc(pooled: PooledClasses) -> float:
     """Area under the curve of detection against false alarms, over all thresholds."""
+    _needs_probabilities(pooled)
     no, yes = pooled.chances.astype(np.float64)
     if not (no.any() and yes.any()):
         raise UndefinedMetricError("it came everywhere or nowhere")
@@ -135,6 +141,19 @@ def brier_resolution(pooled: PooledClasses) -> float:
     counts, _, came = _parts(pooled)
     overall = (counts * came).sum() / counts.sum()
     return float((counts * (came - overall) ** 2).sum() / counts.sum())
+
+
+@metric(
+    title="share of wrong pixels",
+    better="lower",
+    kinds=BOTH,
+    formula="share of pixels whose class, or yes or no, is not the one of the map: 1 − accuracy, "
+    "quantity plus allocation disagreement",
+    source="Pontius & Millones (2011), International Journal of Remote Sensing 32",
+)
+def disagreement(pooled: PooledClasses) -> float:
+    """Share of pixels whose class was not forecast."""
+    return (pooled.n - float(np.trace(pooled.square))) / pooled.n
 
 
 @metric(
@@ -193,7 +212,9 @@ def figure_of_merit(pooled: PooledClasses) -> float:
     """Overlap of observed and forecast change."""
     total = int(pooled.change.sum())
     if not total:
-        raise UndefinedMetricError("nothing changed, and no change was forecast")
+        raise UndefinedMetricError(
+            "nothing changed, and no change was forecast, where an earlier map is known"
+        )
     return float(pooled.change[0]) / total
 
 
@@ -313,8 +334,14 @@ def count_chances(
     return np.bincount(came * CHANCES + parts, minlength=2 * CHANCES).reshape(2, CHANCES)
 
 
+def _needs_probabilities(pooled: PooledClasses) -> None:
+    if math.isnan(pooled.brier):
+        raise UndefinedMetricError(MAPS_ONLY)
+
+
 def _parts(pooled: PooledClasses) -> tuple[NDArray[np.float64], ...]:
     """Pixels of each part of the probabilities that has any, their mean, and how often it came."""
+    _needs_probabilities(pooled)
     if not pooled.chances.any():
         raise UndefinedMetricError("no probability is known")
     said, came, n = (np.asarray(values) for values in reliability_parts(pooled.chances))

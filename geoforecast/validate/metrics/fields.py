@@ -27,6 +27,13 @@ from geoforecast.validate.metrics.alignment import (
 from geoforecast.validate.metrics.autocorrelation import SUMS, from_sums, neighbour_sums
 from geoforecast.validate.metrics.pooled import UndefinedMetricError, metric
 from geoforecast.validate.metrics.spectra import NO_SPECTRA, Spectra, power_spectra
+from geoforecast.validate.metrics.variogram import (
+    LAGS_PX,
+    SILL_SHARE,
+    VARIOGRAM_SUMS,
+    Variogram,
+    variogram_sums,
+)
 
 FIELD = "field"  # a kind of metrics: of frames, not of pixels
 FIELDS = ("observed", "forecast", "error")
@@ -45,6 +52,7 @@ class PooledFields:
         spectra: of the forecast and what came.
         counts: (2, BINS) how often which value was observed, and forecast.
         shifts: (frame, SHIFTS, SHIFTS, ALIGNMENT_SUMS) of the same frames as ``neighbours``.
+        variogram: of pixels so far apart.
     """
 
     n: int
@@ -52,6 +60,7 @@ class PooledFields:
     spectra: Spectra
     counts: NDArray[np.int64]
     shifts: NDArray[np.float64]
+    variogram: Variogram
 
 
 @dataclass(frozen=True)
@@ -84,19 +93,22 @@ class FieldSums:
         spectra: see PooledFields.
         counts: see PooledFields.
         shifts: (step, SHIFTS, SHIFTS, ALIGNMENT_SUMS).
+        pairs: (LAGS_PX, VARIOGRAM_SUMS), see variogram_sums.
     """
 
     neighbours: NDArray[np.float64]
     spectra: Spectra
     counts: NDArray[np.int64]
     shifts: NDArray[np.float64]
+    pairs: NDArray[np.float64]
 
     @staticmethod
     def empty(steps: int) -> FieldSums:
         """Nothing yet, of so many steps."""
         nothing = np.zeros((steps, len(FIELDS), len(SUMS)))
         shifts = np.zeros((steps, SHIFTS, SHIFTS, len(ALIGNMENT_SUMS)))
-        return FieldSums(nothing, NO_SPECTRA, np.zeros((2, BINS), np.int64), shifts)
+        pairs = np.zeros((len(LAGS_PX), len(VARIOGRAM_SUMS)))
+        return FieldSums(nothing, NO_SPECTRA, np.zeros((2, BINS), np.int64), shifts, pairs)
 
     def add(self, step: int, part: Part, statistics: BandStatistics) -> None:
         """Add a part of a frame.
@@ -114,6 +126,7 @@ class FieldSums:
         for number, (field, about) in enumerate(fields):
             self.neighbours[step, number] += neighbour_sums(field, scored, inner, about)
         forecast, observed, own = part.forecast[inner], part.observed[inner], scored[inner]
+        self.pairs += variogram_sums(forecast, observed, own, part.side)
         if part.side:
             self.spectra = self.spectra + power_spectra(forecast, observed, own, part.side)
         for number, field in enumerate((observed, forecast)):
@@ -127,6 +140,7 @@ class FieldSums:
         self.spectra = self.spectra + other.spectra
         self.counts += other.counts
         self.shifts += other.shifts
+        self.pairs += other.pairs
         return self
 
     def pooled(self, enough: NDArray[np.bool_]) -> PooledFields:
@@ -135,12 +149,14 @@ class FieldSums:
         Args:
             enough: (step,) whether enough of a frame is scored to say how it looks.
         """
+        scored = int(self.counts[0].sum())
         return PooledFields(
-            int(self.counts[0].sum()),
+            scored,
             self.neighbours[enough],
             self.spectra,
             self.counts,
             self.shifts[enough],
+            Variogram(scored, self.pairs),
         )
 
 
@@ -335,6 +351,31 @@ def alignment_right(pooled: PooledFields) -> float:
 def alignment_down(pooled: PooledFields) -> float:
     """How far the forecast lies below what came, pixels."""
     return find_shift(pooled.shifts).down
+
+
+@metric(
+    title="variogram range, forecast (px)",
+    better="",
+    kinds=(FIELD,),
+    formula=f"the distance at which γ of f reaches {SILL_SHARE:.0%} of its value at the longest "
+    "distance, linear between distances; should be that of what came".replace("%", " %"),
+    source="Cressie (1993), Statistics for Spatial Data, ch. 2",
+)
+def variogram_range(pooled: PooledFields) -> float:
+    """How far structures of the forecast reach, pixels."""
+    return pooled.variogram.range_px("forecast")
+
+
+@metric(
+    title="variogram range, observed (px)",
+    better="",
+    kinds=(FIELD,),
+    formula="the same of o on the same pixels",
+    source="Cressie (1993), Statistics for Spatial Data, ch. 2",
+)
+def variogram_range_observed(pooled: PooledFields) -> float:
+    """How far structures of what came reach, pixels."""
+    return pooled.variogram.range_px("observed")
 
 
 def _check_blocks(pooled: PooledFields) -> None:

@@ -15,10 +15,12 @@ from geoforecast.validate.metrics.fractions import FRACTION, SCALES_PX
 from geoforecast.validate.metrics.one_class import ONE_CLASS, UNKNOWN
 from geoforecast.validate.metrics.pooled import Metric, metrics
 from geoforecast.validate.metrics.temporal import TEMPORAL
+from geoforecast.validate.metrics.variogram import LAGS_PX, VARIOGRAM
 
 KINDS = {
     CONTINUOUS: "Values, such as an index, a temperature or a count",
     FIELD: "Values: how maps look, of the forecast and the best reference on validation",
+    VARIOGRAM: "Values: pixels so far apart, of the same; names end in the distance",
     TEMPORAL: "Values: pixels through time, of the same",
     ENSEMBLE: "Values: how sure the forecast is, and rightly (--interval)",
     EVENT: "Events: values at or above a threshold (--events)",
@@ -31,10 +33,11 @@ BEST = {"zero": "best is 0", "one": "best is 1", "": "to compare"}
 WIDTH = 96
 _THRESHOLD = r"_(_?\d+(?:\.\d+)?(?:e[_+]?\d+)?)"
 # What follows the names of metrics of events: a threshold, and of some the side of a window.
-# Of those of one class, its code.
+# Of those of one class, its code; of pixels so far apart, how far.
 SUFFIXES = {
     EVENT: _THRESHOLD,
     FRACTION: rf"{_THRESHOLD}_(?:{'|'.join(map(str, SCALES_PX))})px",
+    VARIOGRAM: rf"_(?:{'|'.join(map(str, LAGS_PX))})px",
     ONE_CLASS: rf"_(?:_?\d+|{UNKNOWN})",
 }
 

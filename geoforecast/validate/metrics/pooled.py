@@ -133,9 +133,16 @@ def metrics(kind: str = "continuous") -> tuple[Metric, ...]:
     return tuple(one for one in _METRICS.values() if kind in one.kinds)
 
 
-def skill_metrics(kind: str = "continuous") -> tuple[str, ...]:
-    """Metrics that skill is told for; the first one leads."""
-    return ("rmse", "mae") if kind in VALUES else ("brier",)
+def skill_metrics(kind: str = "continuous", *, probable: bool = True) -> tuple[str, ...]:
+    """Metrics that skill is told for; the first one leads.
+
+    Args:
+        kind: of targets.
+        probable: whether forecasts of classes, or of yes and no, are probabilities, and not maps.
+    """
+    if kind in VALUES:
+        return ("rmse", "mae")
+    return ("brier",) if probable else ("disagreement",)
 
 
 def evaluate(name: str, pooled: Any) -> tuple[float, str]:

@@ -12,6 +12,7 @@ from geoforecast.forecast.kinds import CONTINUOUS
 from geoforecast.forecast.outcome import FORECAST
 from geoforecast.raster.grid import Grid
 from geoforecast.validate.metrics.listing import find_metric
+from geoforecast.validate.origin import Origin, origin_of
 from geoforecast.validate.report.class_page import ClassEvidence
 from geoforecast.validate.report.page import Evidence
 from geoforecast.validate.scoring.rows import MetricRow
@@ -34,6 +35,7 @@ class Account:
         bands, units: scored, and what they are in.
         start, end: first and last valid time of the test block.
         step: the usual time between steps, in words.
+        origin: whose forecasts they are.
         rows: of metric_rows.
         summary: of summarise.
         checks: criteria of a standard, if one was asked for.
@@ -49,6 +51,7 @@ class Account:
     start: np.datetime64
     end: np.datetime64
     step: str
+    origin: Origin
     rows: tuple[MetricRow, ...]
     summary: tuple[LeadSummary, ...]
     checks: tuple[Check, ...]
@@ -75,6 +78,7 @@ def account_of(evidence: Evidence | ClassEvidence) -> Account:
         start=engine.cube.times[test[0]],
         end=engine.cube.times[test[-1]],
         step=step_length(engine.cube.times),
+        origin=origin_of(engine, evidence.run),
         rows=evidence.rows,
         summary=evidence.summary,
         checks=evidence.checks,

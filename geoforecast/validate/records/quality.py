@@ -37,11 +37,6 @@ POSITION = "DQ_AbsoluteExternalPositionalAccuracy"
 CLASSES = "DQ_ThematicClassificationCorrectness"
 NUMBERS = "DQ_QuantitativeAttributeAccuracy"
 OMISSION = "DQ_CompletenessOmission"
-METHOD = (
-    "Each step of the test block, which no training or choice has seen, is forecast from what was "
-    "known that many steps before (rolling origin) and compared with what was observed, on all "
-    "pixels that were observed and for which every method has a value."
-)
 
 
 def write_quality(path: Path, account: Account) -> None:
@@ -184,10 +179,7 @@ def _box(west: float, south: float, east: float, north: float) -> Element:
 
 
 def _lineage(account: Account) -> Element:
-    statement = (
-        f"Forecast by geoforecast, run '{account.run}', from the cube with the fingerprint "
-        f"{account.fingerprint}, steps of {account.step}; {account.kind} targets."
-    )
+    statement = f"{account.origin.lineage}, steps of {account.step}; {account.kind} targets."
     return e(
         "mrl:LI_Lineage",
         text("mrl:statement", statement),
@@ -213,7 +205,7 @@ def _quality(account: Account) -> Element:
 
 def _reports(account: Account) -> Iterator[Element]:
     """One for each metric of a band, for what could not be scored, and for each criterion."""
-    units = _Units()
+    units, how = _Units(), account.origin.method
     classes = {}
     for score in scores_of(account):
         name = classes[score.band, score.name] = _class_of(score)
@@ -222,7 +214,7 @@ def _reports(account: Account) -> Iterator[Element]:
             _value(row.value, row.reason, _where(row.band, row.lead), score.unit, units)
             for row in score.rows
         ]
-        yield _element(name, measure, results)
+        yield _element(name, measure, results, how)
     for band in account.bands:
         shares = unscored(account.summary, band)
         if shares:
@@ -230,12 +222,13 @@ def _reports(account: Account) -> Iterator[Element]:
                 "unscored_share", "share not scored", "of the observed pixels, those not scored"
             )
             results = [_value(share, "", _where(band, lead), "1", units) for lead, share in shares]
-            yield _element(OMISSION, measure, results)
+            yield _element(OMISSION, measure, results, how)
     for check in account.checks:
-        yield _criterion(check, classes.get((check.band, check.metric), NUMBERS), units)
+        name = classes.get((check.band, check.metric), NUMBERS)
+        yield _criterion(check, name, units, how)
 
 
-def _criterion(check: Check, name: str, units: _Units) -> Element:
+def _criterion(check: Check, name: str, units: _Units, how: str) -> Element:
     """What a standard asks, the figure, and whether it passes."""
     where = f"{check.band}, mean over all leads"
     results = [_value(check.value, check.reason, where, "", units)]
@@ -257,7 +250,7 @@ def _criterion(check: Check, name: str, units: _Units) -> Element:
     measure = _measure(
         f"{check.standard}/{check.title}", check.title, f"standard '{check.standard}', {where}"
     )
-    return _element(name, measure, results)
+    return _element(name, measure, results, how)
 
 
 def _class_of(score: Score) -> str:
@@ -266,7 +259,7 @@ def _class_of(score: Score) -> str:
     return CLASSES if score.kind in (BINARY, CATEGORICAL, ONE_CLASS, EVENT, FRACTION) else NUMBERS
 
 
-def _element(name: str, measure: Element, results: list[Element]) -> Element:
+def _element(name: str, measure: Element, results: list[Element], how: str) -> Element:
     return e(
         f"mdq:{name}",
         e("mdq:measure", measure),
@@ -274,7 +267,7 @@ def _element(name: str, measure: Element, results: list[Element]) -> Element:
             "mdq:evaluationMethod",
             e(
                 "mdq:DQ_FullInspection",
-                text("mdq:evaluationMethodDescription", METHOD),
+                text("mdq:evaluationMethodDescription", how),
                 e(
                     "mdq:evaluationMethodType",
                     code("mdq:DQ_EvaluationMethodTypeCode", "directExternal"),

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geoforecast.figures.words import step_length, time_label
-from geoforecast.forecast.engine import Engine
+from geoforecast.figures.words import time_label
 from geoforecast.forecast.kinds import BINARY, CATEGORICAL
 from geoforecast.forecast.outcome import FORECAST
 from geoforecast.raster.cog import CogWriter
@@ -21,25 +20,34 @@ from geoforecast.validate.maps import Preview, file_slugs, shown_steps
 from geoforecast.validate.metrics.classes import reliability_parts
 from geoforecast.validate.metrics.one_class import ONE_CLASS
 from geoforecast.validate.metrics.pooled import metrics
+from geoforecast.validate.origin import origin_of
 from geoforecast.validate.report.class_pictures import OUTCOME_COLOURS, class_panels
 from geoforecast.validate.report.films import Film
 from geoforecast.validate.report.map_pictures import Picture
 from geoforecast.validate.report.page import data_uri, environment, provenance, undefined
 from geoforecast.validate.report.palettes import Scale
+from geoforecast.validate.report.part_tables import part_tables
 from geoforecast.validate.report.pictures import draw
-from geoforecast.validate.report.plot_views import brier_by_date, reliability
+from geoforecast.validate.report.plot_views import class_errors_by_date, reliability
 from geoforecast.validate.report.plots import Plot
 from geoforecast.validate.report.qgis import write_style
 from geoforecast.validate.report.reproduce import Command, recipe
 from geoforecast.validate.report.viewer import viewers_of
-from geoforecast.validate.scoring.class_scores import OUTCOMES, ClassScores, judge
+from geoforecast.validate.scoring.class_parts import OUTCOMES
+from geoforecast.validate.scoring.class_scores import ClassScores, judge
 from geoforecast.validate.scoring.confusion import confusion_rows
 from geoforecast.validate.scoring.rows import MetricRow
+from geoforecast.validate.source import Source
 from geoforecast.validate.verdict.standards import Check
-from geoforecast.validate.verdict.summary import LeadSummary, period
+from geoforecast.validate.verdict.summary import LeadSummary
 
 OUTCOME = "outcome"
 NOT_SCORED = 255
+# Of parts of the raster and of time, beside the skill.
+PART_COLUMNS = {
+    BINARY: (("csi", "CSI"), ("pod", "POD"), ("far", "FAR")),
+    CATEGORICAL: (("kappa", "kappa"), ("macro_f1", "macro F1")),
+}
 PANELS = ("observed", FORECAST, OUTCOME)
 
 
@@ -48,7 +56,7 @@ class ClassEvidence:
     """All that the report tells; see report.Evidence."""
 
     run: str
-    engine: Engine | Folded
+    engine: Source
     settings: dict[str, Any]
     scores: ClassScores
     rows: tuple[MetricRow, ...]
@@ -63,7 +71,7 @@ class ClassEvidence:
 
 
 def write_outcomes(
-    folder: Path, engine: Engine | Folded, scores: ClassScores, tile_px: int
+    folder: Path, engine: Source, scores: ClassScores, tile_px: int
 ) -> tuple[Picture, ...]:
     """Write what became of each pixel at one test step, for every band and lead.
 
@@ -99,8 +107,9 @@ def write_outcomes(
                         at = (band, hindcast.lead - 1)
                         if steps.get(at) != step:
                             continue
-                        scored = judged.scored[band] & (judged.last[band] >= 0)
-                        outcome = np.where(scored, judged.outcome(FORECAST)[band], NOT_SCORED)
+                        scored = judged.scored[band]
+                        known = scored & (judged.last[band] >= 0)
+                        outcome = np.where(known, judged.outcome(FORECAST)[band], NOT_SCORED)
                         writers[at].write(outcome[None].astype(np.uint8), tile)
                         layers: dict[str, NDArray[Any]] = {
                             "observed": judged.observed[band],
@@ -108,7 +117,9 @@ def write_outcomes(
                             OUTCOME: outcome,
                         }
                         for name, values in layers.items():
-                            shown = np.where(scored, values, np.nan).astype(np.float32)
+                            shown = np.where(
+                                known if name == OUTCOME else scored, values, np.nan
+                            ).astype(np.float32)
                             kept[at, name].put(shown, tile)
     for band, lead in steps:
         path = folder / f"{slugs[band]}_lead{lead + 1}_{OUTCOME}.tif"
@@ -121,7 +132,7 @@ def write_outcomes(
 
 def _draw(
     folder: Path,
-    engine: Engine | Folded,
+    engine: Source,
     scores: ClassScores,
     at: tuple[int, int],
     layers: Mapping[str, NDArray[np.float32]],
@@ -149,10 +160,10 @@ def write_class_report(path: Path, evidence: ClassEvidence) -> None:
             checks=evidence.checks,
             left_out=evidence.left_out,
             grid=engine.cube.grid.describe(),
-            period=period(engine),
-            step=step_length(engine.cube.times),
+            origin=origin_of(engine, evidence.run),
             rule=_rule_text(engine),
             metrics=metrics(scores.kind),
+            leading=next(one for one in metrics(scores.kind) if one.name == scores.skills[0]),
             class_metrics=metrics(ONE_CLASS) if scores.kind == CATEGORICAL else (),
             bands=[_band_view(evidence, band) for band in range(len(scores.bands))],
             images={picture: data_uri(picture.path) for picture in evidence.pictures},
@@ -165,11 +176,13 @@ def write_class_report(path: Path, evidence: ClassEvidence) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _rule_text(engine: Engine | Folded) -> str:
+def _rule_text(engine: Source) -> str:
     """How probabilities become the map, in words."""
     rules = engine.decision
-    if not rules:
+    if isinstance(engine, Folded):
         return "by the rule that each fold fitted on its own validation block"
+    if not rules:
+        return "as it was handed in"
     if engine.series.target.kind == BINARY:
         levels = ", ".join(f"{rule[0]:g}" for rule in rules)
         return f"1 where the probability reaches {levels} (by lead; best CSI on validation)"
@@ -186,7 +199,9 @@ def _band_view(evidence: ClassEvidence, band: int) -> dict[str, Any]:
     scores, name = evidence.scores, evidence.scores.bands[band]
     value = {(r.method, r.lead, r.metric): r.value for r in evidence.rows if r.band == name}
     summary = [item for item in evidence.summary if item.band == name]
-    errors = [[value[method, item.lead, "brier"] for method in scores.methods] for item in summary]
+    leading = scores.skills[0]
+    errors = [[value[method, item.lead, leading] for method in scores.methods] for item in summary]
+    columns = ((f"{leading}_skill", "skill"), *PART_COLUMNS[scores.kind])
     return {
         "name": name,
         "summary": summary,
@@ -196,16 +211,17 @@ def _band_view(evidence: ClassEvidence, band: int) -> dict[str, Any]:
             (lead, confusion_rows(scores, band, lead))
             for lead in dict.fromkeys((1, scores.leads[-1]))
         ],
+        "parts": part_tables(evidence.parts, name, columns),
         "plots": _plots(evidence, band),
         "pictures": [p for p in evidence.pictures if p.band == band],
     }
 
 
 def _plots(evidence: ClassEvidence, band: int) -> list[Plot]:
-    """The Brier score by date, and of yes or no how reliable probabilities are by lead."""
+    """The metric that leads by date, and of yes or no how reliable probabilities are by lead."""
     engine, scores = evidence.engine, evidence.scores
-    found = [brier_by_date(engine, scores, band)]
-    if scores.kind == BINARY:
+    found = [class_errors_by_date(engine, scores, band)]
+    if scores.kind == BINARY and scores.probable:
         for lead in dict.fromkeys((1, engine.horizon)):
             parts = reliability_parts(scores.pooled(FORECAST, band, lead).chances)
             found.append(reliability(f"Reliability of probabilities, lead {lead}", *parts))

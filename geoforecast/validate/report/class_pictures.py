@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from geoforecast.figures.axes import COLOURS
 from geoforecast.validate.report.pictures import Panel
-from geoforecast.validate.scoring.class_scores import OUTCOMES
+from geoforecast.validate.scoring.class_parts import OUTCOMES
 
 # One an outcome: pale where nothing happened, so that the changes stand out.
 OUTCOME_COLOURS = ("#fbfbfb", "#009E73", "#E69F00", "#0072B2", "#D55E00")

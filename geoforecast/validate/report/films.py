@@ -13,7 +13,8 @@ from geoforecast.figures.words import shown_unit, time_label
 from geoforecast.validate.report.class_pictures import OUTCOME_COLOURS, class_panels
 from geoforecast.validate.report.palettes import DIVERGING, SEQUENTIAL, Scale
 from geoforecast.validate.report.pictures import diverging_limit, shape_ratio, shared_limits
-from geoforecast.validate.scoring.class_scores import OUTCOMES, ClassScores
+from geoforecast.validate.scoring.class_parts import OUTCOMES
+from geoforecast.validate.scoring.class_scores import ClassScores
 from geoforecast.validate.scoring.frames import Frames, evenly
 from geoforecast.validate.source import Source
 

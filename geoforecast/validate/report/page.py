@@ -24,12 +24,15 @@ from geoforecast.forecast.outcome import FORECAST, OURS
 from geoforecast.validate.metrics.classes import EVENT
 from geoforecast.validate.metrics.ensemble import ENSEMBLE
 from geoforecast.validate.metrics.fields import FIELD
-from geoforecast.validate.metrics.fractions import FRACTION
+from geoforecast.validate.metrics.fractions import FRACTION, SCALES_PX
 from geoforecast.validate.metrics.pooled import metrics
 from geoforecast.validate.metrics.temporal import TEMPORAL
+from geoforecast.validate.metrics.variogram import VARIOGRAM
+from geoforecast.validate.origin import origin_of
 from geoforecast.validate.report.charts import Chart, draw_chart, line_styles
 from geoforecast.validate.report.films import Film
 from geoforecast.validate.report.map_pictures import TRIPTYCH, Picture
+from geoforecast.validate.report.part_tables import part_tables
 from geoforecast.validate.report.pictures import is_wide
 from geoforecast.validate.report.plot_views import event_reliability, plots_of
 from geoforecast.validate.report.reproduce import Command, recipe
@@ -37,15 +40,17 @@ from geoforecast.validate.report.tracks import track_plots
 from geoforecast.validate.report.viewer import height_share, policy, script, viewers_of
 from geoforecast.validate.scoring.rows import BOUNDS, MetricRow, look_table
 from geoforecast.validate.scoring.scores import Scores, map_reference
-from geoforecast.validate.scoring.thresholds import LEADING, event_summaries
+from geoforecast.validate.scoring.thresholds import LEADING, event_summaries, fraction_rows
 from geoforecast.validate.scoring.views import Views
 from geoforecast.validate.source import Source
 from geoforecast.validate.verdict.standards import Check
-from geoforecast.validate.verdict.summary import LeadSummary, percent, period
+from geoforecast.validate.verdict.summary import LeadSummary, percent
 
 MAX_PICTURES = 40  # embedded; further ones are in maps/ only, or the file would not open
 ALWAYS_DRAWN = ("persistence", "climatology")
 MOST_DRAWN = 4  # references beside those: charts of more lines cannot be read
+PART_COLUMNS = (("rmse_skill", "RMSE skill"), ("rmse", "RMSE"), ("bias", "bias"))
+FURTHER = (FIELD, VARIOGRAM, TEMPORAL, ENSEMBLE)  # kinds of metrics that are explained
 PACKAGES = ("numpy", "torch", "rasterio", "zarr")
 
 
@@ -114,13 +119,14 @@ def write_report(path: Path, evidence: Evidence) -> None:
             interval=float(evidence.settings.get("interval", 0)),
             engine=engine,
             grid=engine.cube.grid.describe(),
-            period=period(engine),
+            origin=origin_of(engine, evidence.run),
             wide=is_wide(engine.cube.grid),
             step=step_length(engine.cube.times),
             metrics=metrics(),
             event_metrics=metrics(EVENT) + metrics(FRACTION),
+            scales=SCALES_PX,
             ensemble_metrics=metrics(ENSEMBLE),
-            further_metrics=metrics(FIELD) + metrics(TEMPORAL) + metrics(ENSEMBLE),
+            further_metrics=[one for kind in FURTHER for one in metrics(kind)],
             bands=[_band_view(evidence, band) for band in range(len(engine.band_names))],
             images={p: data_uri(p.path) for p in embedded},
             omitted=len(evidence.pictures) - len(embedded),
@@ -172,6 +178,7 @@ def _band_view(evidence: Evidence, band: int) -> dict[str, Any]:
             event_reliability(evidence.views, band, 1, number, event["name"])
             for number, event in enumerate(events)
         ],
+        "parts": part_tables(evidence.parts, name, PART_COLUMNS),
         "looks": look_table(value, leads),
         "coverage": [] if any(map(math.isnan, covered)) else covered,
         "width": width,
@@ -267,6 +274,7 @@ def _events(
                     for name, csi in zip(event.best, event.best_csi, strict=True)
                 ],
                 "others": others,
+                "near": fraction_rows(value, event.label, leads),
                 "chart": chart,
             }
         )
@@ -295,7 +303,7 @@ def provenance(run: str, engine: Source, settings: dict[str, Any]) -> list[tuple
         except PackageNotFoundError:
             continue
     weights = ", ".join(f"{weight:.3g}" for weight in engine.blend)
-    return [
+    told = [
         ("run", run),
         ("cube fingerprint", engine.fingerprint),
         ("reference under the forecast", engine.reference),
@@ -310,6 +318,7 @@ def provenance(run: str, engine: Source, settings: dict[str, Any]) -> list[tuple
         ("settings", ", ".join(f"{k} = {v!r}" for k, v in settings.items())),
         ("software", ", ".join(versions)),
     ]
+    return [(name, text) for name, text in told if text]
 
 
 def _number(value: float) -> str:

@@ -17,26 +17,24 @@ from geoforecast.validate.metrics.fields import BINS
 from geoforecast.validate.report.charts import DASHES, line_styles
 from geoforecast.validate.report.palettes import ERROR_COLOURS, LEVELS, Bytes, png_uri, ramp
 from geoforecast.validate.report.plots import (
-    CAME_COLOUR,
     OURS_COLOUR,
-    REFERENCE_COLOUR,
     Axis,
     Plot,
     between,
     dates,
-    decades,
     linear,
 )
+from geoforecast.validate.report.scale_plots import spectra_plot, variogram_plot
 from geoforecast.validate.scoring.class_scores import ClassScores
 from geoforecast.validate.scoring.scores import STATS, Scores, map_reference
 from geoforecast.validate.scoring.views import CELLS, Views, cell_edges
 from geoforecast.validate.source import Source
+from geoforecast.validate.verdict.summary import MEASURES
 
 DAY_S = 86400
 DATE_LETTERS = 10  # of 2024-06-09
 CLOSEST = 2  # references beside the forecast in a plot by date
 SHOWN_BINS = 64  # of the histogram of values
-WHERE_HALF = "half the observed power"
 
 
 def days_of(engine: Source) -> list[tuple[float, str]]:
@@ -63,6 +61,7 @@ def plots_of(engine: Source, scores: Scores, views: Views, band: int) -> list[Pl
         *(density(engine, views, band, lead) for lead in dict.fromkeys((1, engine.horizon))),
         values_plot(engine, scores, band),
         spectra_plot(engine, scores, against, band),
+        variogram_plot(engine, scores, against, band),
     ]
     if scores.interval and scores.ranks[0, band].any():
         found += [rank_histogram(scores, band), quantiles(scores, band)]
@@ -76,11 +75,12 @@ def rmse_by_date(engine: Source, scores: Scores, band: int) -> Plot | None:
     return _by_date(engine, scores.methods, "RMSE", label, np.sqrt(_over(squares, n)), squares)
 
 
-def brier_by_date(engine: Source, scores: ClassScores, band: int) -> Plot | None:
-    """Brier score of each test step at lead 1: the forecast, and the references closest to it."""
-    sums = scores.brier[:, 0, :, band]
+def class_errors_by_date(engine: Source, scores: ClassScores, band: int) -> Plot | None:
+    """Brier score, or share of wrong pixels, of each test step at lead 1; else as rmse_by_date."""
+    sums = scores.step_sums[:, 0, :, band]
     values = _over(sums, scores.n[:, 0, band, None])
-    return _by_date(engine, scores.methods, "Brier score", "Brier score", values, sums)
+    measure = MEASURES[scores.skills[0]]
+    return _by_date(engine, scores.methods, measure.capitalize(), measure, values, sums)
 
 
 def _over(sums: NDArray[Any], counts: NDArray[Any]) -> NDArray[np.float64]:
@@ -219,53 +219,6 @@ def values_plot(engine: Source, scores: Scores, band: int) -> Plot | None:
     return _with_key(plot, ("observed", "observed", "area"))
 
 
-def spectra_plot(engine: Source, scores: Scores, against: str, band: int) -> Plot | None:
-    """Power at each wavelength one step ahead: what came, the forecast, and a reference."""
-    ours = scores.fields(FORECAST, band, 1).spectra
-    if not ours.blocks:
-        return None
-    lines = [
-        ("observed", ours.observed, CAME_COLOUR, ""),
-        (FORECAST, ours.forecast, OURS_COLOUR, ""),
-    ]
-    if against:
-        theirs = scores.fields(against, band, 1).spectra
-        lines.append((against, theirs.forecast, REFERENCE_COLOUR, "6 3"))
-    scaled = [(name, power / ours.blocks, colour, dash) for name, power, colour, dash in lines]
-    lengths = ours.wavelengths
-    # Long waves on the left, as everybody draws them.
-    wave = _turned(lengths)
-    power_label = f"power{_squared(engine, band)}"
-    plot = Plot(
-        "Power by wavelength, lead 1",
-        wave,
-        decades(power_label, np.concatenate([power for _, power, _, _ in scaled]).tolist()),
-        note="Where the forecast's line falls below the observed one, the map is smoother.",
-    )
-    for name, power, colour, dash in scaled:
-        texts = [
-            f"{name}, {length:.3g} px: {p:.3g}" for length, p in zip(lengths, power, strict=True)
-        ]
-        plot = plot.with_curve(
-            name, (1 / lengths).tolist(), power.tolist(), colour, texts=texts, dash=dash
-        )
-    finest = ours.effective_resolution()
-    if math.isfinite(finest):
-        at = 1 / finest
-        plot = plot.with_rule(
-            (at, plot.y.low), (at, plot.y.high), f"effective resolution {finest:.3g} px"
-        )
-    return plot
-
-
-def _turned(lengths: NDArray[np.float64]) -> Axis:
-    """Wavelengths as an axis of waves a pixel, which are told as pixels a wave."""
-    longest, shortest = float(lengths[0]), float(lengths[-1])
-    told = [2.0**power for power in range(1, 12) if shortest <= 2.0**power <= longest]
-    ticks = tuple((f"{length:g}", 1 / length) for length in told)
-    return Axis("wavelength (px)", 1 / longest, 1 / shortest, log=True, ticks=ticks)
-
-
 def rank_histogram(scores: Scores, band: int) -> Plot:
     """How often what came lay between which of the equally likely values, one step ahead."""
     ranks = scores.ranks[0, band]
@@ -359,8 +312,3 @@ def _with_key(plot: Plot, key: tuple[str, str, str]) -> Plot:
 def _with_unit(name: str, engine: Source, band: int) -> str:
     unit = shown_unit(engine.units[band])
     return f"{name} ({unit})".strip() if unit else name
-
-
-def _squared(engine: Source, band: int) -> str:
-    unit = shown_unit(engine.units[band])
-    return f" (({unit})²)" if unit else ""

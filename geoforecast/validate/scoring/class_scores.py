@@ -5,21 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geoforecast.forecast.engine import Engine
 from geoforecast.forecast.kinds import BINARY, CATEGORICAL, decided, plain_rule
 from geoforecast.forecast.outcome import FORECAST, OURS, Hindcast
+from geoforecast.raster.grid import Tile
 from geoforecast.validate.folds import Folded
 from geoforecast.validate.metrics.classes import CHANCES, PooledClasses, count_chances
+from geoforecast.validate.metrics.pooled import skill_metrics
+from geoforecast.validate.scoring.class_parts import HIT, ClassParts, Judged, Way, ways_of
 from geoforecast.validate.scoring.frames import FramePlan, Frames
+from geoforecast.validate.scoring.partings import NO_PARTINGS, Partings
 from geoforecast.validate.scoring.scores import without_values
+from geoforecast.validate.scoring.threads import in_order
+from geoforecast.validate.source import Source
 
-# What became of a pixel since it was last seen; the same codes are in the outcome maps.
-STAYED, HIT, WRONG, MISSED, FALSE = range(5)
-OUTCOMES = ("right, unchanged", "change hit", "change to a wrong class", "missed", "false alarm")
+# What of ClassScores adds up over tiles.
+SUMMED = ("brier", "n", "tables", "changes", "chances", "seen", "usable", "wrong")
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,9 @@ class ClassScores:
         chances: (lead, method, band, 2, CHANCES), see PooledClasses.
         seen: (lead, band) observed pixels.
         usable: (lead, band, method) of those, where the method has a value.
+        wrong: (step, lead, method, band) pixels whose class is not that of the map.
+        probable: whether forecasts are probabilities; else ``brier`` and ``chances`` are of maps.
+        parts: sums of each way to divide pixels.
     """
 
     kind: str
@@ -55,11 +63,59 @@ class ClassScores:
     chances: NDArray[np.int64]
     seen: NDArray[np.int64]
     usable: NDArray[np.int64]
+    wrong: NDArray[np.int64]
+    probable: bool = True
+    parts: tuple[ClassParts, ...] = ()
     interval: float = 0.0
+
+    @classmethod
+    def empty(cls, engine: Source, methods: Sequence[str], ways: Sequence[Way]) -> ClassScores:
+        """Nothing yet, of the engine's test steps.
+
+        Args:
+            engine: what will be scored.
+            methods: ``forecast`` first.
+            ways: to divide pixels.
+        """
+        steps, leads = engine.split.test_steps, engine.horizon
+        target, bands = engine.series.target, engine.series.cube_bands
+        size, grid = len(target.classes) or 2, engine.cube.grid
+        shape = (leads, len(methods), len(bands))
+        return cls(
+            kind=target.kind,
+            methods=tuple(methods),
+            bands=bands,
+            classes=target.classes or (0, 1),
+            steps=steps,
+            pixels=grid.shape[0] * grid.shape[1],
+            brier=np.zeros((len(steps), *shape)),
+            n=np.zeros((len(steps), leads, len(bands)), dtype=np.int64),
+            tables=np.zeros((*shape, size + 1, size), dtype=np.int64),
+            changes=np.zeros((*shape, 4), dtype=np.int64),
+            chances=np.zeros((*shape, 2, CHANCES), dtype=np.int64),
+            seen=np.zeros((leads, len(bands)), dtype=np.int64),
+            usable=np.zeros((leads, len(bands), len(methods)), dtype=np.int64),
+            wrong=np.zeros((len(steps), *shape), dtype=np.int64),
+            probable=bool(engine.decision),
+            parts=tuple(ClassParts.empty(way.titles, shape, size) for way in ways),
+        )
+
+    def __iadd__(self, other: ClassScores) -> ClassScores:
+        for name in SUMMED:
+            whole = getattr(self, name)
+            whole += getattr(other, name)
+        for own, more in zip(self.parts, other.parts, strict=True):
+            own.add(more)
+        return self
 
     @property
     def leads(self) -> range:
         return range(1, self.brier.shape[1] + 1)
+
+    @property
+    def skills(self) -> tuple[str, ...]:
+        """Metrics that skill is told for; the first one leads."""
+        return skill_metrics(self.kind, probable=self.probable)
 
     @property
     def counts(self) -> NDArray[np.int64]:
@@ -71,7 +127,7 @@ class ClassScores:
         number = self.methods.index(method)
         return PooledClasses(
             int(self.n[:, lead - 1, band].sum()),
-            math.fsum(self.brier[:, lead - 1, number, band]),
+            math.fsum(self.brier[:, lead - 1, number, band]) if self.probable else math.nan,
             self.tables[lead - 1, number, band],
             self.changes[lead - 1, number, band],
             self.chances[lead - 1, number, band],
@@ -80,48 +136,22 @@ class ClassScores:
     def step_errors(
         self, method: str, band: int, lead: int
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Sums of Brier scores of each scored test step, and pixels."""
+        """Sums of Brier scores, or of maps wrong pixels, of each scored test step, and pixels."""
         counts = self.n[:, lead - 1, band]
-        sums = self.brier[:, lead - 1, self.methods.index(method), band]
-        return sums[counts > 0], counts[counts > 0].astype(np.float64)
+        sums = self.step_sums[:, lead - 1, self.methods.index(method), band]
+        return sums[counts > 0].astype(np.float64), counts[counts > 0].astype(np.float64)
+
+    @property
+    def step_sums(self) -> NDArray[Any]:
+        """(step, lead, method, band) sums of the metric that leads."""
+        return self.brier if self.probable else self.wrong
 
     def without_values(self) -> dict[str, str]:
         """References that have no value at all for some band and lead that was observed."""
         return without_values(self.methods, self.bands, self.seen, self.usable)
 
 
-@dataclass(frozen=True)
-class Judged:
-    """One hindcast as maps, (band, y, x); one band for all classes together.
-
-    Attributes:
-        observed: number of the class that came; the number of classes if it is unknown.
-        last: number of the class seen last, -1 if there is none.
-        chosen: number of the class in each method's map, by method.
-        brier: squared difference of the probabilities from what came, by method.
-        scored: observed, and forecast by every method.
-        seen: observed.
-        usable: where a method has a value, by method.
-    """
-
-    observed: NDArray[np.int64]
-    last: NDArray[np.int64]
-    chosen: dict[str, NDArray[np.int16]]
-    brier: dict[str, NDArray[np.float32]]
-    scored: NDArray[np.bool_]
-    seen: NDArray[np.bool_]
-    usable: dict[str, NDArray[np.bool_]]
-
-    def outcome(self, method: str) -> NDArray[np.int64]:
-        """What became of each pixel, as an index of OUTCOMES."""
-        chosen = self.chosen[method]
-        came, said = self.observed != self.last, chosen != self.last
-        right = chosen == self.observed
-        result = np.where(came, np.where(said, np.where(right, HIT, WRONG), MISSED), STAYED)
-        return np.where(~came & said, FALSE, result)
-
-
-def judge(engine: Engine | Folded, hindcast: Hindcast, methods: Sequence[str]) -> Judged:
+def judge(engine: Source, hindcast: Hindcast, methods: Sequence[str]) -> Judged:
     """Make maps of a hindcast's probabilities; the forecast's and the mixture's by their rule.
 
     Args:
@@ -130,7 +160,7 @@ def judge(engine: Engine | Folded, hindcast: Hindcast, methods: Sequence[str]) -
         methods: to judge.
     """
     if isinstance(engine, Folded):
-        engine = engine.fold_at(hindcast.step)
+        engine = engine.fold_at(hindcast.step)  # each fold has rules and shares of its own
     target, rules = engine.series.target, engine.decision
     joint = target.kind == CATEGORICAL
     assert hindcast.last is not None  # engines of probabilities tell it
@@ -138,17 +168,18 @@ def judge(engine: Engine | Folded, hindcast: Hindcast, methods: Sequence[str]) -
     if joint:
         known = truth.any(axis=0)
         observed = np.where(known, truth.argmax(axis=0), len(target.classes))[None]
-        before = np.where(last.any(axis=0), last.argmax(axis=0), -1)[None]
+        before = np.where((last > 0).any(axis=0), last.argmax(axis=0), -1)[None]
         seen = np.logical_and.reduce(hindcast.valid, axis=0)[None]
     else:
         seen = hindcast.valid & np.isfinite(truth)
         observed = np.where(seen, truth >= 0.5, False).astype(np.int64)
-        before = (last >= 0.5).astype(np.int64)
+        before = np.where(np.isnan(last), -1, last >= 0.5).astype(np.int64)
     chosen, brier, usable = {}, {}, {}
     scored = seen
     for method in methods:
         made = hindcast.forecasts[method]
-        rule = rules[hindcast.lead - 1] if method in OURS else plain_rule(target.kind)
+        ruled = rules and method in OURS
+        rule = rules[hindcast.lead - 1] if ruled else plain_rule(target.kind)
         chosen[method] = decided(made, last, engine.series.shares, rule, target.kind)
         squares = np.square(made - np.where(np.isfinite(truth), truth, np.float32(0)))
         if joint:
@@ -161,11 +192,13 @@ def judge(engine: Engine | Folded, hindcast: Hindcast, methods: Sequence[str]) -
 
 
 def score_classes(
-    engine: Engine | Folded,
+    engine: Source,
     methods: Sequence[str],
     tile_px: int,
     progress: Callable[[int, int], None] | None = None,
     frames: Frames | None = None,
+    partings: Partings = NO_PARTINGS,
+    jobs: int = 1,
 ) -> ClassScores:
     """Score every test step and lead over the whole raster.
 
@@ -177,43 +210,63 @@ def score_classes(
         tile_px: side of the tiles; changes memory, not the result.
         progress: called with (frames done, all frames).
         frames: takes small copies of observed and forecast classes and of what became of them.
+        partings: into which parts pixels are divided; seasons come by themselves.
+        jobs: threads; they change no bit.
     """
-    grid, steps, leads = engine.cube.grid, engine.split.test_steps, engine.horizon
-    target, bands = engine.series.target, engine.series.cube_bands
-    size = len(target.classes) or 2
-    shape = (leads, len(methods), len(bands))
-    scores = ClassScores(
-        kind=target.kind,
-        methods=tuple(methods),
-        bands=bands,
-        classes=target.classes or (0, 1),
-        steps=steps,
-        pixels=grid.shape[0] * grid.shape[1],
-        brier=np.zeros((len(steps), *shape)),
-        n=np.zeros((len(steps), leads, len(bands)), dtype=np.int64),
-        tables=np.zeros((*shape, size + 1, size), dtype=np.int64),
-        changes=np.zeros((*shape, 4), dtype=np.int64),
-        chances=np.zeros((*shape, 2, CHANCES), dtype=np.int64),
-        seen=np.zeros((leads, len(bands)), dtype=np.int64),
-        usable=np.zeros((leads, len(bands), len(methods)), dtype=np.int64),
-    )
-    tiles = list(grid.tiles(tile_px))
-    for number, tile in enumerate(tiles):
-        part = Frames(frames.plan, tile, tracks=False) if frames else None
-        for done, hindcast in enumerate(engine.hindcasts(tile, steps), 1):
-            judged = judge(engine, hindcast, methods)
-            _add(scores, hindcast, judged)
-            if part:
-                _keep(part, hindcast, judged, steps.start)
-            if progress:
-                each = len(steps) * leads
-                progress(number * each + done, len(tiles) * each)
+    steps, tiles = engine.split.test_steps, list(engine.cube.grid.tiles(tile_px))
+    each = len(steps) * engine.horizon
+    ways = ways_of(partings, steps, engine.cube.times)
+    plan = frames.plan if frames else None
+
+    def count(done: int) -> None:
+        if progress:
+            progress(done, len(tiles) * each)
+
+    def work(item: tuple[int, Tile]) -> tuple[ClassScores, Frames | None]:
+        number, tile = item
+
+        def told(done: int) -> None:
+            if jobs == 1 or number == 0:  # others are done side by side
+                count(number * each + done)
+
+        return _score_tile(engine, methods, tile, ways, plan, told)
+
+    scores = ClassScores.empty(engine, methods, ways)
+    for (number, tile), (found, part) in in_order(work, list(enumerate(tiles)), jobs):
+        scores += found
         if frames and part:
             frames.add(tile, part)
+        # The series' start may allow fewer leads than were counted on.
+        count((number + 1) * each)
     return scores
 
 
-def class_plan(engine: Engine | Folded) -> FramePlan:
+def _score_tile(
+    engine: Source,
+    methods: Sequence[str],
+    tile: Tile,
+    ways: Sequence[Way],
+    plan: FramePlan | None,
+    count: Callable[[int], None],
+) -> tuple[ClassScores, Frames | None]:
+    """One tile's sums, and small copies of its maps; see score_classes."""
+    steps = engine.split.test_steps
+    scores = ClassScores.empty(engine, methods, ways)
+    part = Frames(plan, tile, tracks=False) if plan else None
+    labels = [way.at(tile) for way in ways]
+    for done, hindcast in enumerate(engine.hindcasts(tile, steps), 1):
+        judged = judge(engine, hindcast, methods)
+        _add(scores, hindcast, judged)
+        for way, own, sums in zip(ways, labels, scores.parts, strict=True):
+            step = hindcast.step - steps.start
+            sums.see(hindcast.lead - 1, judged, methods, way.of_step(own, step))
+        if part:
+            _keep(part, hindcast, judged, steps.start)
+        count(done)
+    return scores, part
+
+
+def class_plan(engine: Source) -> FramePlan:
     """What is kept of the maps of each test step."""
     shape, steps = engine.cube.grid.shape, len(engine.split.test_steps)
     return FramePlan(shape, steps, engine.horizon, len(engine.series.cube_bands), layers=3)
@@ -224,8 +277,12 @@ def _keep(part: Frames, hindcast: Hindcast, judged: Judged, first: int) -> None:
     for band, scored in enumerate(judged.scored):
         known = scored & (judged.last[band] >= 0)
         layers = [
-            np.where(known, values[band], np.float32(np.nan))
-            for values in (judged.observed, judged.chosen[FORECAST], judged.outcome(FORECAST))
+            np.where(shown, values[band], np.float32(np.nan))
+            for shown, values in (
+                (scored, judged.observed),
+                (scored, judged.chosen[FORECAST]),
+                (known, judged.outcome(FORECAST)),
+            )
         ]
         part.keep(hindcast.step - first, hindcast.lead - 1, band, layers)
 
@@ -247,7 +304,8 @@ def _add(scores: ClassScores, hindcast: Hindcast, judged: Judged) -> None:
             scores.brier[(step, *at)] += squares.sum(dtype=np.float64)
             flat = np.bincount(observed * size + chosen, minlength=(size + 1) * size)
             scores.tables[at] += flat.reshape(size + 1, size)
-            if scores.kind == BINARY:
+            scores.wrong[(step, *at)] += np.count_nonzero(observed != chosen)
+            if scores.kind == BINARY and scores.probable:
                 made = hindcast.forecasts[method][band][scored]
                 scores.chances[at] += count_chances(made, observed)
             outcome = judged.outcome(method)[band][scored][known]

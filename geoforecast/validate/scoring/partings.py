@@ -23,11 +23,6 @@ from geoforecast.raster.holdout import HELD_OUT, SEEN, HoldOut
 from geoforecast.raster.polygons import Region, rasterise, read_polygons
 from geoforecast.raster.resample import CoordinateMap, coordinate_map, sample
 from geoforecast.settings import ValidateSettings
-from geoforecast.validate.metrics.pooled import Pooled
-from geoforecast.validate.scoring.parts import part_pooled, part_rows
-from geoforecast.validate.scoring.rows import MetricRow
-from geoforecast.validate.scoring.scores import STATS, Scores
-from geoforecast.validate.scoring.sums import SUMS
 
 MOST_CLASSES = 64
 SEARCH_PX = 1024  # tiles in which a raster's classes are looked for
@@ -219,87 +214,21 @@ def _codes(
     return sample(raw, known, window, header.grid.shape, x, y, bilinear=False)
 
 
-def rows_of_parts(
-    scores: Scores,
-    times: NDArray[np.datetime64],
-    blocks: Sequence[tuple[str, range]] = (),
-) -> tuple[MetricRow, ...]:
-    """Rows of every part that was summed, and of seasons, where test steps lie in several.
+def season_parts(
+    steps: Sequence[int], times: NDArray[np.datetime64]
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Titles of the seasons of the valid times, and which one each step lies in.
+
+    () of both where the steps lie in one season, or in fewer than LEAST_MONTHS months.
 
     Args:
-        scores: of the raster.
+        steps: the test steps.
         times: of the cube's steps.
-        blocks: see Partings.
     """
-    rows: list[MetricRow] = []
-    for number, band in enumerate(scores.bands):
-        for lead in scores.leads:
-            parts = list(_summed_parts(scores, number, lead))
-            spans = [(title, np.isin(scores.steps, steps)) for title, steps in blocks]
-            for title, chosen in [*spans, *_seasons(scores, times)]:
-                parts.append((title, _of_steps(scores, number, lead, chosen)))
-            for title, pooled in parts:
-                rows += part_rows(pooled, band, lead, title)
-    return tuple(rows)
-
-
-def _summed_parts(scores: Scores, band: int, lead: int) -> list[tuple[str, dict[str, Pooled]]]:
-    """Title and sums by method of the parts of pixels."""
-    found = []
-    for titles, sums in scores.parts:
-        for part, title in enumerate(titles):
-            of_methods = sums[lead - 1, :, band, part]
-            pooled = {
-                method: _pooled(scores, band, of_methods[number])
-                for number, method in enumerate(scores.methods)
-            }
-            found.append((title, pooled))
-    return found
-
-
-def _seasons(scores: Scores, times: NDArray[np.datetime64]) -> list[tuple[str, NDArray[np.bool_]]]:
-    """Name of each season of the valid times, and which test steps lie in it."""
-    months = times[list(scores.steps)].astype("datetime64[M]").astype(np.int64) % 12 + 1
-    seasons = months % 12 // 3
-    if len(set(months.tolist())) < LEAST_MONTHS or len(set(seasons.tolist())) < 2:
-        return []
-    found = sorted(set(seasons.tolist()))
-    return [(f"season {SEASONS[season]}", seasons == season) for season in found]
-
-
-def _of_steps(scores: Scores, band: int, lead: int, chosen: NDArray[np.bool_]) -> dict[str, Pooled]:
-    """Sums of some of the test steps, by method."""
-    frames = scores.sums[:, lead - 1, :, band, : len(SUMS)]
-    assert STATS[: len(SUMS)] == SUMS
-    return {
-        method: _pooled(scores, band, frames[chosen, number].sum(axis=0))
-        for number, method in enumerate(scores.methods)
-    }
-
-
-def _pooled(scores: Scores, band: int, sums: NDArray[np.float64]) -> Pooled:
-    return part_pooled(sums, scores.shifts[band], scores.data_range[band])
-
-
-def parts_table(rows: Sequence[MetricRow], best: str = "rmse") -> list[list[str]]:
-    """Skill over the best reference and pixels of each part, for a terminal; [] of none.
-
-    Args:
-        rows: of metric_rows and rows_of_parts.
-        best: the metric that leads.
-    """
-    name = f"{best}_skill"
-    told = [row for row in rows if row.part and row.metric == name]
-    table: list[list[str]] = []
-    for band in dict.fromkeys(row.band for row in told):
-        own = [row for row in told if row.band == band]
-        leads = sorted({row.lead for row in own})
-        table.append([f"{band}: skill by part", *(f"lead {lead}" for lead in leads), "pixels"])
-        for part in dict.fromkeys(row.part for row in own):
-            found = {row.lead: row for row in own if row.part == part}
-            cells = [
-                "-" if math.isnan(found[lead].value) else f"{100 * found[lead].value:+.0f} %"
-                for lead in leads
-            ]
-            table.append([part, *cells, str(found[leads[0]].pixels)])
-    return table
+    months = times[list(steps)].astype("datetime64[M]").astype(np.int64) % 12 + 1
+    seasons = (months % 12 // 3).tolist()
+    known = sorted(set(seasons))
+    if len(set(months.tolist())) < LEAST_MONTHS or len(known) < 2:
+        return (), ()
+    titles = tuple(f"season {SEASONS[season]}" for season in known)
+    return titles, tuple(known.index(season) for season in seasons)

@@ -6,7 +6,6 @@ whether training saw it. What is summed of a part is what sums.py sums of a fram
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoforecast.forecast.outcome import FORECAST
+from geoforecast.validate.metrics.classes import PooledClasses
 from geoforecast.validate.metrics.pooled import Pooled, evaluate, skill
-from geoforecast.validate.scoring.class_scores import ClassScores
 from geoforecast.validate.scoring.rows import MetricRow
 from geoforecast.validate.scoring.scores import best_reference
 from geoforecast.validate.scoring.sums import SUMS, Scale, frame_sums
@@ -78,65 +77,41 @@ def part_pooled(sums: NDArray[np.float64], shift: float, data_range: float) -> P
 
 
 def part_rows(
-    pooled: Mapping[str, Pooled], band: str, lead: int, part: str
+    pooled: Mapping[str, Pooled] | Mapping[str, PooledClasses],
+    band: str,
+    lead: int,
+    part: str,
+    metrics: Sequence[str] = PART_METRICS,
+    skills: Sequence[str] = SKILLS,
 ) -> tuple[MetricRow, ...]:
-    """RMSE, MAE, bias and R2 of every method in one part, and the forecast's skills.
+    """What is told of every method in one part, and the forecast's skills.
 
     Args:
         pooled: by method, ``forecast`` among them, of the same pixels.
         band, lead: which.
         part: its name.
+        metrics: that are told, those of ``skills`` among them.
+        skills: metrics by which the forecast is held against the others.
     """
     pixels = pooled[FORECAST].n
     rows = []
     errors: dict[tuple[str, str], float] = {}
     for method, one in pooled.items():
-        for name in PART_METRICS:
+        for name in metrics:
             value, reason = evaluate(name, one)
             errors[method, name] = value
             rows.append(MetricRow(method, band, lead, name, value, pixels, reason, part))
-    for name in SKILLS:
+    for name in skills:
         by_method = {method: errors[method, name] for method in pooled}
-        for label, value, reason in _skills(name, by_method):
+        best = best_reference(by_method)
+        against = {method: method for method in pooled if method != FORECAST}
+        labels = {f"{name}_skill_vs_{method}": method for method in against}
+        labels[f"{name}_skill"] = best
+        for label, method in labels.items():
+            value, reason = math.nan, "no reference has a value to compare with"
+            if method:
+                value, reason = skill(by_method[FORECAST], by_method[method])
             rows.append(MetricRow(FORECAST, band, lead, label, value, pixels, reason, part))
-    return tuple(rows)
-
-
-def _skills(name: str, errors: Mapping[str, float]) -> list[tuple[str, float, str]]:
-    """(metric name, value, reason) of the forecast against each reference, and the best there."""
-    labels = {f"{name}_skill_vs_{method}": method for method in errors if method != FORECAST}
-    labels[f"{name}_skill"] = best_reference(errors)
-    nothing = math.nan, "no reference has a value to compare with"
-    return [
-        (label, *(skill(errors[FORECAST], errors[method]) if method else nothing))
-        for label, method in labels.items()
-    ]
-
-
-def brier_rows(scores: ClassScores, blocks: Sequence[tuple[str, range]]) -> tuple[MetricRow, ...]:
-    """Brier score of every method in parts of the time, and the forecast's skills.
-
-    Args:
-        scores: of the raster.
-        blocks: name and steps of each part.
-    """
-    rows = []
-    for (number, band), lead in itertools.product(enumerate(scores.bands), scores.leads):
-        for title, steps in blocks:
-            chosen = np.isin(scores.steps, steps)
-            pixels = int(scores.n[chosen, lead - 1, number].sum())
-            sums = scores.brier[chosen, lead - 1, :, number].sum(axis=0)
-            errors = {
-                method: float(total) / pixels if pixels else math.nan
-                for method, total in zip(scores.methods, sums, strict=True)
-            }
-            reason = "" if pixels else "no pixel could be scored"
-            told = [(method, "brier", value, reason) for method, value in errors.items()]
-            told += [(FORECAST, *skilled) for skilled in _skills("brier", errors)]
-            rows += [
-                MetricRow(method, band, lead, label, value, pixels, why, title)
-                for method, label, value, why in told
-            ]
     return tuple(rows)
 
 

@@ -10,9 +10,10 @@ from geoforecast.forecast.outcome import FORECAST
 from geoforecast.validate.metrics.ensemble import ENSEMBLE
 from geoforecast.validate.metrics.fields import FIELD
 from geoforecast.validate.metrics.one_class import class_values
-from geoforecast.validate.metrics.pooled import Pooled, evaluate, metric_names, skill, skill_metrics
+from geoforecast.validate.metrics.pooled import Pooled, evaluate, metric_names, skill
 from geoforecast.validate.metrics.significance import diebold_mariano, skill_interval
 from geoforecast.validate.metrics.temporal import TEMPORAL
+from geoforecast.validate.metrics.variogram import variogram_values
 from geoforecast.validate.scoring.class_scores import ClassScores
 from geoforecast.validate.scoring.scores import Scores, best_reference
 from geoforecast.validate.scoring.thresholds import event_values, fraction_values
@@ -58,11 +59,11 @@ def metric_rows(scores: AnyScores) -> tuple[MetricRow, ...]:
                     errors[method, name] = value
                 for label, value, reason in _told(scores, method, number, lead):
                     rows.append(MetricRow(method, band, lead, label, value, pixels, reason))
-            for name in skill_metrics(scores.kind):
+            for name in scores.skills:
                 by_method = {method: errors[method, name] for method in scores.methods}
                 for label, value, reason in _skills(name, by_method):
                     rows.append(MetricRow(FORECAST, band, lead, label, value, pixels, reason))
-                if name == skill_metrics(scores.kind)[0]:
+                if name == scores.skills[0]:
                     for label, value, reason in _chances(scores, name, by_method, number, lead):
                         rows.append(MetricRow(FORECAST, band, lead, label, value, pixels, reason))
             if isinstance(scores, Scores) and scores.interval:
@@ -96,6 +97,7 @@ def look_values(scores: Scores, method: str, band: int, lead: int) -> list[tuple
     return [
         *((name, *evaluate(name, course)) for name in metric_names(TEMPORAL)),
         *((name, *evaluate(name, pooled)) for name in metric_names(FIELD)),
+        *variogram_values(pooled.variogram),
         *fraction_values(scores, method, band, lead),
     ]
 
@@ -143,6 +145,10 @@ LOOKS = (
     ("effective resolution (px)", (("effective_resolution", ""),)),
     ("Moran's I", (("moran", ""), ("moran_observed", "observed"))),
     ("Moran's I of the error", (("moran_error", ""),)),
+    (
+        "variogram range (px)",
+        (("variogram_range", ""), ("variogram_range_observed", "observed")),
+    ),
     ("Kolmogorov-Smirnov distance", (("ks_distance", ""),)),
     ("temporal correlation", (("temporal_correlation", ""),)),
     ("peak timing error (steps)", (("peak_timing", ""),)),

@@ -15,7 +15,7 @@ from geoforecast.validate.metrics.ensemble import PooledEnsemble
 from geoforecast.validate.metrics.events import PooledEvents
 from geoforecast.validate.metrics.fields import PooledFields
 from geoforecast.validate.metrics.fractions import SCALES_PX, PooledFractions
-from geoforecast.validate.metrics.pooled import Pooled
+from geoforecast.validate.metrics.pooled import Pooled, skill_metrics
 from geoforecast.validate.metrics.ssim import MIN_SHARE
 from geoforecast.validate.metrics.temporal import TEMPORAL_SUMS, PooledTemporal
 from geoforecast.validate.scoring.looks import Key, Looks
@@ -69,6 +69,11 @@ class Scores:
     def kind(self) -> str:
         """Of targets whose errors have a size."""
         return "continuous"
+
+    @property
+    def skills(self) -> tuple[str, ...]:
+        """Metrics that skill is told for; the first one leads."""
+        return skill_metrics(self.kind)
 
     @property
     def leads(self) -> range:

@@ -11,7 +11,7 @@ import numpy as np
 
 from geoforecast.errors import SettingsError
 from geoforecast.validate.metrics.classes import EVENT
-from geoforecast.validate.metrics.fractions import useful_scale
+from geoforecast.validate.metrics.fractions import SCALES_PX, useful_scale
 from geoforecast.validate.metrics.pooled import evaluate, metric_names
 from geoforecast.validate.scoring.scores import Scores, best_reference
 
@@ -114,6 +114,30 @@ def fraction_values(
         reason = "" if least == least else "no scale has a score halfway from chance to perfect"
         told.append((f"useful_scale_{_text(threshold)}", least, reason))
     return told
+
+
+def fraction_rows(
+    value: Mapping[tuple[str, int, str], float], label: str, leads: Sequence[int]
+) -> list[tuple[str, int, list[float], float]]:
+    """Method, lead, FSS by scale and the smallest useful scale, at the first and last lead.
+
+    Args:
+        value: (method, lead, metric) -> value, of one band.
+        label: the threshold, as in the names of its metrics.
+        leads: to tell of, from 1; () of none.
+    """
+    useful = f"useful_scale_{label}"
+    methods = dict.fromkeys(method for method, _, name in value if name == useful)
+    return [
+        (
+            method,
+            lead,
+            [value[method, lead, f"fss_{label}_{scale}px"] for scale in SCALES_PX],
+            value[method, lead, useful],
+        )
+        for lead in dict.fromkeys([*leads[:1], *leads[-1:]])
+        for method in methods
+    ]
 
 
 @dataclass(frozen=True)

@@ -158,4 +158,11 @@ def _all_metrics() -> tuple[Metric, ...]:
 
 
 def _with_skill() -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for kind in KINDS for name in skill_metrics(kind)))
+    return tuple(
+        dict.fromkeys(
+            name
+            for probable in (True, False)
+            for kind in KINDS
+            for name in skill_metrics(kind, probable=probable)
+        )
+    )

@@ -40,6 +40,7 @@ class Judged:
         units: of each band.
         ranges: of each band, largest minus smallest training value.
         classes: how many bands of 0 and 1 the Brier score adds up; 1 unless targets are classes.
+        probable: whether forecasts of classes, or of yes and no, are probabilities, and not maps.
     """
 
     rows: Sequence[MetricRow]
@@ -48,6 +49,7 @@ class Judged:
     units: Sequence[str]
     ranges: Sequence[float]
     classes: int = 1
+    probable: bool = True
 
     @property
     def of_values(self) -> bool:
@@ -118,6 +120,7 @@ def judge_run(
         units=("",) * len(bands) if target else engine.units,
         ranges=[band.maximum - band.minimum for band in engine.statistics],
         classes=len(target.classes) or 1 if target else 1,
+        probable=bool(engine.decision) if target else True,
     )
     return judge_standard(name, judged)
 
@@ -197,7 +200,7 @@ def render_standard(checks: Sequence[Check]) -> str:
 
 def _checks(name: str, criterion: Criterion, band: str, number: int, judged: Judged) -> list[Check]:
     """A criterion of one band; one for each event where events tell it."""
-    leading = skill_metrics(judged.kind)[0]
+    leading = skill_metrics(judged.kind, probable=judged.probable)[0]
     skill, _ = _mean(judged.rows, FORECAST, band, f"{leading}_skill_vs_{PERSISTENCE}")
     checks = []
     for told in MEASURES[criterion.measure](judged, number):

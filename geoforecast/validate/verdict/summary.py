@@ -16,14 +16,13 @@ from geoforecast.figures.words import (
     without_twins,
 )
 from geoforecast.forecast.outcome import FORECAST, OURS
-from geoforecast.validate.metrics.pooled import skill_metrics
 from geoforecast.validate.scoring.rows import BOUNDS, AnyScores, MetricRow
 from geoforecast.validate.scoring.scores import best_reference
 from geoforecast.validate.scoring.thresholds import event_summaries
 from geoforecast.validate.source import Source
 
 MAP_METRICS = ("kappa", "figure_of_merit", "csi", "pod", "far")  # told in the table of a terminal
-MEASURES = {"rmse": "RMSE", "brier": "Brier score"}
+MEASURES = {"rmse": "RMSE", "brier": "Brier score", "disagreement": "share of wrong pixels"}
 NOTICEABLE = 0.005  # skills closer to 0 round to 0 % and count as equal
 FEW_STEPS = 8
 LONGEST_LIST = 3
@@ -108,7 +107,7 @@ class LeadSummary:
 def summarise(scores: AnyScores, rows: Sequence[MetricRow]) -> tuple[LeadSummary, ...]:
     """One summary for each band and lead, in that order."""
     value = {(row.method, row.band, row.lead, row.metric): row.value for row in rows}
-    metric, *second = skill_metrics(scores.kind)
+    metric, *second = scores.skills
     result = []
     for number, band in enumerate(scores.bands):
         for lead in scores.leads:

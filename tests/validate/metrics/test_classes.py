@@ -27,10 +27,12 @@ def value(name, sums):
 def test_names_of_each_kind():
     assert metric_names("binary") == (
         *("brier", "probability_r2", "roc_auc", "brier_reliability", "brier_resolution"),
+        "disagreement",
         *("csi", "pod", "far", "f1", "hss"),
     )
     assert metric_names("categorical") == (
-        *("brier", "probability_r2", "accuracy", "kappa", "macro_f1", "figure_of_merit"),
+        *("brier", "probability_r2", "disagreement", "accuracy", "kappa", "macro_f1"),
+        "figure_of_merit",
         *("quantity_disagreement", "allocation_disagreement"),
     )
     assert "brier" not in metric_names()

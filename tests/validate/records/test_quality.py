@@ -21,6 +21,7 @@ from pystac.validation.stac_validator import JsonSchemaSTACValidator
 from geoforecast.raster.grid import Grid
 from geoforecast.settings import ValidateSettings
 from geoforecast.validate import writing
+from geoforecast.validate.origin import Origin
 from geoforecast.validate.records.account import Account, scores_of, unscored
 from geoforecast.validate.records.iso_xml import NAMESPACES
 from geoforecast.validate.records.item import told, write_item
@@ -190,6 +191,7 @@ def make_account(**changes: Any) -> Account:
         start=np.datetime64("2024-06-09"),
         end=np.datetime64("2024-07-27T12:00"),
         step="16 d",
+        origin=Origin("", "", "", "", "Compared.", "Made by hand"),
         rows=(row,),
         summary=(LeadSummary("b", 1, 0.25, 0.5, "", 0.1, 0.1, 0.1, 7, 9, 100, 0.75),),
         checks=(),

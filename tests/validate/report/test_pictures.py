@@ -27,7 +27,7 @@ from geoforecast.validate.report.pictures import (
     pointed,
     shared_limits,
 )
-from geoforecast.validate.scoring.class_scores import OUTCOMES
+from geoforecast.validate.scoring.class_parts import OUTCOMES
 
 UTM = CRS.from_epsg(32633).to_wkt()
 NORTH_UP = Grid(UTM, Affine(10, 0, 0, 0, -10, 200), (20, 20))

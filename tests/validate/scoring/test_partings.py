@@ -17,12 +17,12 @@ from geoforecast.errors import InputError, SettingsError
 from geoforecast.raster.grid import Grid, Tile
 from geoforecast.raster.polygons import Region
 from geoforecast.settings import ValidateSettings
+from geoforecast.validate.scoring.part_rows import parts_table
 from geoforecast.validate.scoring.partings import (
     Partings,
     class_parting,
     open_partings,
     parse_ranges,
-    parts_table,
     range_titles,
     region_partings,
 )

@@ -28,8 +28,8 @@ def test_rows_are_tidy_and_complete(result: ValidateResult) -> None:
     keys = [(r.method, r.band, r.lead, r.metric) for r in result.rows]
     assert len(keys) == len(set(keys))
     # 2 bands x 3 leads x (3 methods x 12 metrics + rmse and mae skill x (2 references + best)
-    # + interval and p-value of the skill + 17 of the maps and pixels of 2 methods)
-    assert len(keys) == 2 * 3 * (3 * 12 + 2 * 3 + 3 + 2 * 18)
+    # + interval and p-value of the skill + 32 of the maps and pixels of 2 methods)
+    assert len(keys) == 2 * 3 * (3 * 12 + 2 * 3 + 3 + 2 * 32)
     assert {r.method for r in result.rows} == {"forecast", "persistence", "climatology"}
 
 
