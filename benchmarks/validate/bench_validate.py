@@ -30,6 +30,8 @@ from pairs import Pairs, make_pairs  # noqa: E402
 from geoforecast.system import granted_cpus  # noqa: E402
 
 COMMAND, PASS, PEERS = "the whole command", "its scoring pass", "the script"
+ALIKE_PASS = "of the script's two"  # the pass on the methods that the script scores
+PASSES = (PASS, ALIKE_PASS)
 # Pooled over pixels and steps by ours, means of scenes by the script: alike, not the same.
 ALIKE, LEAST = 0.05, 0.1
 
@@ -42,6 +44,10 @@ def folders(data: Pairs, out: Path, peer: str, repeats: int) -> list[dict[str, A
     lines: dict[str, Sequence[str]] = {
         COMMAND: [*ours, "--forecast", both[0], "--observed", both[1]],
         PASS: [sys.executable, str(HERE / "pass_script.py"), str(project)],
+        ALIKE_PASS: [
+            *(sys.executable, str(HERE / "pass_script.py"), str(project)),
+            *("forecast", "persistence"),
+        ],
         PEERS: [peer, "-W", "ignore", str(HERE / "peer_script.py"), *both, str(out / "peer_maps")],
     }
     rounds = []
@@ -71,7 +77,7 @@ def ratio(rounds: Sequence[dict[str, Any]], name: str, key: str) -> float:
     """The script's time by that of one of ours; beside the pass alone without imports as well."""
 
     def theirs(one: dict[str, Any]) -> float:
-        whole = one[PEERS][key] if name != PASS else sum(one[PEERS]["parts"][key].values())
+        whole = one[PEERS][key] if name not in PASSES else sum(one[PEERS]["parts"][key].values())
         return float(whole)
 
     return float(median(theirs(one) / one[name][key] for one in rounds))
@@ -106,7 +112,7 @@ def show_folders(data: Pairs, rounds: Sequence[dict[str, Any]]) -> None:
     """Print what folders took."""
     print(f"\n{data.pairs} pairs of {data.edge}^2")
     print(f"{'':22} {'clock s':>9} {'CPU s':>9} {'peak MiB':>9} {'faster':>9} {'by CPU':>9}")
-    for name in (COMMAND, PASS, PEERS):
+    for name in (COMMAND, *PASSES, PEERS):
         wall, cpu, peak = (
             median(one[name][key] for one in rounds) for key in ("wall_s", "cpu_s", "peak_mib")
         )

@@ -1,8 +1,9 @@
 """The scoring pass of validate on cubes that lie there, without maps or report.
 
-    python pass_script.py PROJECT
+    python pass_script.py PROJECT [METHOD ...]
 
-PROJECT holds what `validate --forecast --observed` stacked. Prints JSON: seconds, processor time,
+PROJECT holds what `validate --forecast --observed` stacked. All methods are
+scored unless some are named. Prints JSON: seconds, processor time,
 and scores to compare with those of the peers.
 """
 
@@ -31,9 +32,8 @@ def main() -> None:
     roles = (project.comparison("compared", role) for role in ("forecast", "observed"))
     source = pair_cubes(*(open_cube(role.cube_path) for role in roles))
     wall, cpu = time.perf_counter(), time.process_time()
-    found = score_raster(
-        source, source.methods, ValidateSettings().tile, lambda *_: None, jobs=jobs
-    )
+    methods = sys.argv[2:] or source.methods
+    found = score_raster(source, methods, ValidateSettings().tile, lambda *_: None, jobs=jobs)
     rows = metric_rows(found)
     told = {
         "wall_s": time.perf_counter() - wall,
