@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from geoforecast.errors import RunError, SettingsError
+from geoforecast.errors import RunError
 from geoforecast.forecast.engine import Engine, open_engine
 from geoforecast.forecast.finish import Finishing
 from geoforecast.forecast.outcome import Hindcast, least_error
@@ -42,9 +42,6 @@ class Folded:
 
     cube: Cube
     engines: tuple[Engine, ...]
-
-    has_probabilities = False
-    decision: tuple[tuple[float, ...], ...] = ()
 
     @cached_property
     def series(self) -> Series:
@@ -104,12 +101,25 @@ class Folded:
         return tuple(np.mean([one.blend for one in self.engines], axis=0).tolist())
 
     @property
+    def has_probabilities(self) -> bool:
+        return self.first.has_probabilities
+
+    @property
+    def decision(self) -> tuple[tuple[float, ...], ...]:
+        """The first fold's: each has one of its own, see ``fold_at``."""
+        return self.first.decision
+
+    @property
     def has_intervals(self) -> bool:
         return all(one.has_intervals for one in self.engines)
 
     @property
     def fingerprint(self) -> str:
         return self.first.fingerprint
+
+    def fold_at(self, step: int) -> Engine:
+        """Whose hindcasts of a test step are."""
+        return next(one for one in self.engines if step in one.split.test_steps)
 
     def hindcasts(
         self, tile: Tile, steps: range, level: float = 0.0, *, likely: int = 0
@@ -135,7 +145,6 @@ def open_folds(
         finishing: what becomes of forecasts once they are made.
     Raises:
         RunError: a fold is not trained, is no fold, or they do not belong together.
-        SettingsError: their targets are no values.
     """
     names = [fold_name(run, number, count) for number in range(1, count + 1)]
     _refuse_missing(project, run, names)
@@ -185,11 +194,6 @@ def _refuse_others(project: Project, names: Sequence[str], checkpoints: list[Che
             )
     kinds = [str(checkpoint.target["kind"]) for checkpoint in checkpoints]
     _refuse_unlike(names, "kind of targets", kinds)
-    if kinds[0] in ("binary", "categorical"):
-        raise SettingsError(
-            f"--folds scores values together, but the targets are {kinds[0]}.",
-            remedy=f"Score each fold: geoforecast validate --run {names[0]}, and so on.",
-        )
     _refuse_unlike(names, "cube", [checkpoint.cube for checkpoint in checkpoints])
     told: list[tuple[str, Callable[[Checkpoint], Any]]] = [
         ("lookback", lambda one: one.lookback),
@@ -198,11 +202,25 @@ def _refuse_others(project: Project, names: Sequence[str], checkpoints: list[Che
         ("reference", lambda one: one.reference),
         ("holdout", lambda one: one.holdout or "nothing"),
     ]
+    _refuse_classes(names, [tuple(one.target["classes"]) for one in checkpoints])
     for what, tell in told:
         _refuse_unlike(names, what, [str(tell(one)) for one in checkpoints])
     settings = [_settings(project, name) for name in names]
     for key in sorted(set().union(*settings) - {*OWN}):
         _refuse_unlike(names, key, [str(one.get(key)) for one in settings])
+
+
+def _refuse_classes(names: Sequence[str], classes: Sequence[tuple[int, ...]]) -> None:
+    """Probabilities of other classes cannot be counted in one table."""
+    other = next((number for number, one in enumerate(classes) if one != classes[0]), 0)
+    if other:
+        told = [f"{names[k]}: {', '.join(map(str, classes[k]))}" for k in (0, other)]
+        raise RunError(
+            "Not every fold has seen the same classes, so they cannot be scored together.",
+            where=told,
+            remedy=f"Score each by itself, such as geoforecast validate --run {names[0]}, or take "
+            "fewer folds, of which the first one sees more.",
+        )
 
 
 def _settings(project: Project, name: str) -> dict[str, Any]:

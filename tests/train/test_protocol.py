@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from geoforecast.errors import (
@@ -44,6 +45,9 @@ def assert_same(one, other, run):
         assert a.keys() == b.keys()
         for key in a:
             np.testing.assert_array_equal(a[key], b[key])
+    logs = [project.run_dir(run) / "log.csv" for project in (one, other)]  # of every epoch
+    assert logs[0].exists() == (content(one, run)["config"]["architecture"] != "none")
+    assert not logs[0].exists() or logs[0].read_text() == logs[1].read_text()
 
 
 @pytest.fixture
@@ -98,7 +102,7 @@ def test_statistics_are_those_of_the_folds_own_training_steps(make_project, smal
 
 def test_the_step_between_scenes_is_that_of_the_past(make_project, small):
     """Scenes that come faster later on tell a fold nothing."""
-    days = np.cumsum([16] * 14 + [2] * 10)
+    days = np.cumsum([16] * 10 + [2] * 14)
     project = make_project(small, times=np.datetime64("2020-01-01") + days)
     train_model(project, **TINY, fold="1/3")
     assert content(project, "default.fold1of3")["step_days"] == 16
@@ -266,10 +270,15 @@ def test_what_is_learned_after_training_comes_from_no_held_out_pixel(make_projec
         path = project.run_dir("default") / "model.json"
         path.write_text(json.dumps(content(project, "default") | {"blend": [0.4]}))
         engine = open_engine(project, "default", finishing=Finishing(bias="mean-variance"))
+        torch.manual_seed(0)
+        with torch.no_grad():
+            for weight in engine.model.parameters():  # or its correction would be 0
+                weight.copy_(0.3 * torch.randn(weight.shape))
         last = engine.watch.knowledge(23)
         known.append((last.weights, engine.trust.evidence(23), engine.bias.at(23).table))
         labels = held_out_blocks(2, (16, 18), 0, 1)
         small[:, :, labels.hidden] = 7 + np.arange(24)[:, None, None]
+    assert known[0][1][1].all()  # squares of the correction
     for one, other in zip(*known, strict=True):
         np.testing.assert_array_equal(one, other)
     # Its own past is what a held-out pixel is forecast from, as in real use.

@@ -8,17 +8,20 @@ import pytest
 from click.testing import CliRunner
 
 from geoforecast.cli import cli
-from geoforecast.errors import RunError, SettingsError
+from geoforecast.errors import RunError
 from geoforecast.forecast.engine import open_engine
 from geoforecast.raster.cube import open_cube, update_meta
 from geoforecast.raster.grid import Tile
 from geoforecast.raster.holdout import HALO, HELD_OUT, SEEN, held_out_blocks
+from geoforecast.samples.folds import cut_folds
 from geoforecast.settings import ValidateSettings
 from geoforecast.train import train_folds, train_model
 from geoforecast.validate import validate_folds, validate_run
 from geoforecast.validate.folds import open_folds
 from geoforecast.validate.scoring.accumulate import score_raster
+from geoforecast.validate.scoring.class_scores import score_classes
 from geoforecast.validate.scoring.part_rows import rows_of_parts
+from geoforecast.validate.scoring.partings import Partings
 from geoforecast.validate.scoring.rows import metric_rows
 from geoforecast.validate.verb import held_out_of
 
@@ -168,12 +171,65 @@ def test_a_run_that_only_has_a_folds_name_is_refused(project):
         validate_folds(project, ValidateSettings(folds=3))
 
 
-def test_probabilities_are_scored_fold_by_fold(make_project, small):
-    project = make_project((small > 0.5).astype(np.float32))
+def classes(make_project, codes):
+    """A project of classes."""
+    project = make_project(codes)
+    update_meta(project.cube_path, kind="categorical", normaliser=None)
+    return project
+
+
+@pytest.mark.parametrize("kind", ["binary", "categorical"])
+def test_probabilities_follow_each_folds_own_rule(make_project, small, kind):
+    codes = np.digitize(small, [0.5] if kind == "binary" else [0.4, 0.6]).astype(np.float32)
+    codes[np.isnan(small)] = np.nan
+    project = make_project(codes) if kind == "binary" else classes(make_project, codes)
     train_folds(project, **TINY, folds=2)
-    with pytest.raises(SettingsError, match="targets are binary") as error:
+    for number, rule in ((1, 0.05), (2, 0.95)):
+        path = project.run_dir(f"default.fold{number}of2") / "model.json"
+        rules = [[rule] if kind == "binary" else [1.0, rule / 3]] * 2
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"decision": rules}))
+    source = open_folds(project, "default", 2)
+    assert source.has_probabilities
+    methods = ("forecast", "mixture", "persistence")
+    pooled = score_classes(source, methods, 64, partings=Partings(blocks=source.blocks))
+    each = [score_classes(engine, methods, 64) for engine in source.engines]
+    for name in ("n", "brier"):
+        by_hand = np.concatenate([getattr(one, name) for one in each])
+        np.testing.assert_array_equal(getattr(pooled, name), by_hand)
+    for name in ("tables", "changes", "chances", "seen"):
+        by_hand = sum(getattr(one, name) for one in each)
+        np.testing.assert_array_equal(getattr(pooled, name), by_hand)
+    assert (each[0].tables[0, 0] != each[1].tables[0, 0]).any()
+    told = values_of(rows_of_parts(pooled, source.cube.times))
+    for number, one in enumerate(each, 1):
+        row = told[f"fold {number}/2", "forecast", "brier", 2]
+        assert row.value == pytest.approx(one.brier[:, 1, 0].sum() / one.n[:, 1].sum())
+        assert row.pixels == one.n[:, 1].sum()
+        over = told[f"fold {number}/2", "persistence", "brier", 2]
+        skill = told[f"fold {number}/2", "forecast", "brier_skill", 2]
+        assert skill.value == pytest.approx(1 - row.value / over.value)
+
+
+def test_folds_that_know_other_classes_are_refused(make_project, small):
+    codes = np.where(small > 0.5, 1, 0).astype(np.float32)
+    first = open_cube(make_project(small).cube_path)
+    cut = cut_folds(len(first.times), 2, 2, 2).splits
+    codes[cut[0].seen : cut[1].validation, :, 0, 0] = 9
+    project = classes(make_project, codes)
+    train_folds(project, **TINY, folds=2)
+    with pytest.raises(RunError, match="same classes") as error:
         validate_folds(project, ValidateSettings(folds=2))
-    assert "validate --run default.fold1of2" in str(error.value)
+    assert "default.fold2of2: 0, 1, 9" in str(error.value)
+
+
+@pytest.mark.slow
+def test_folds_of_classes_have_a_report(make_project, small):
+    project = make_project((small > 0.5).astype(np.float32))
+    train_folds(project, **TINY, folds=2, holdout_blocks=1, holdout_halo=0)
+    result = validate_folds(project, ValidateSettings(folds=2))
+    assert "each fold fitted" in result.report_path.read_text()
+    assert "fold 2/2" in result.describe()
+    assert "held out" in result.describe()
 
 
 def test_the_command_line_trains_and_scores_folds(make_project, small):

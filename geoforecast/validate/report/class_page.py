@@ -15,6 +15,7 @@ from geoforecast.figures.words import time_label
 from geoforecast.forecast.kinds import BINARY, CATEGORICAL
 from geoforecast.forecast.outcome import FORECAST
 from geoforecast.raster.cog import CogWriter
+from geoforecast.validate.folds import Folded
 from geoforecast.validate.maps import Preview, file_slugs, shown_steps
 from geoforecast.validate.metrics.classes import reliability_parts
 from geoforecast.validate.metrics.one_class import ONE_CLASS
@@ -178,6 +179,8 @@ def write_class_report(path: Path, evidence: ClassEvidence) -> None:
 def _rule_text(engine: Source) -> str:
     """How probabilities become the map, in words."""
     rules = engine.decision
+    if isinstance(engine, Folded):
+        return "by the rule that each fold fitted on its own validation block"
     if not rules:
         return "as it was handed in"
     if engine.series.target.kind == BINARY:

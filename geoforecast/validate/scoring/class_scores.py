@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from geoforecast.forecast.kinds import BINARY, CATEGORICAL, decided, plain_rule
 from geoforecast.forecast.outcome import FORECAST, OURS, Hindcast
 from geoforecast.raster.grid import Tile
+from geoforecast.validate.folds import Folded
 from geoforecast.validate.metrics.classes import CHANCES, PooledClasses, count_chances
 from geoforecast.validate.metrics.pooled import skill_metrics
 from geoforecast.validate.scoring.class_parts import HIT, ClassParts, Judged, Way, ways_of
@@ -158,6 +159,8 @@ def judge(engine: Source, hindcast: Hindcast, methods: Sequence[str]) -> Judged:
         hindcast: of probabilities.
         methods: to judge.
     """
+    if isinstance(engine, Folded):
+        engine = engine.fold_at(hindcast.step)  # each fold has rules and shares of its own
     target, rules = engine.series.target, engine.decision
     joint = target.kind == CATEGORICAL
     assert hindcast.last is not None  # engines of probabilities tell it
