@@ -20,6 +20,7 @@ from geoforecast.settings import ValidateSettings
 from geoforecast.system import granted_cpus, keep_heap_small
 from geoforecast.validate.pairing import pair_cubes
 from geoforecast.validate.scoring.accumulate import score_raster
+from geoforecast.validate.scoring.room import room_for
 from geoforecast.validate.scoring.rows import metric_rows
 
 COMPARED = ("rmse", "mae", "bias", "correlation", "ssim")
@@ -33,7 +34,8 @@ def main() -> None:
     source = pair_cubes(*(open_cube(role.cube_path) for role in roles))
     wall, cpu = time.perf_counter(), time.process_time()
     methods = sys.argv[2:] or source.methods
-    found = score_raster(source, methods, ValidateSettings().tile, lambda *_: None, jobs=jobs)
+    room = room_for(source, ValidateSettings().tile, jobs)
+    found = score_raster(source, methods, room.side, lambda *_: None, jobs=room.jobs)
     rows = metric_rows(found)
     told = {
         "wall_s": time.perf_counter() - wall,
