@@ -13,6 +13,9 @@ EDGE ?= 2500
 REPEATS ?= 3
 # Of bench-predict: rows and columns of the raster; twice as many are forecast as well.
 PREDICT_EDGE ?= 4096
+# Of bench-validate: pairs of forecast and observed scenes, rows and columns of each.
+PAIRS ?= 24
+VALIDATE_EDGE ?= 4096
 # Of bench-train: batches that are timed.
 ROUNDS ?= 12
 
@@ -20,12 +23,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := .venv-bench
 LEARNERS := .venv-bench-train
+SCORERS := .venv-bench-validate
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 BENCHMARKS := $(filter-out benchmarks/real_% benchmarks/skill_pictures.py benchmarks/hostile%,$(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: bench-predict help env demo test test-slow test-all lint fix bench bench-stack bench-train hostile real build clean
+.PHONY: bench-predict bench-validate help env demo test test-slow test-all lint fix bench bench-stack bench-train hostile real build clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -101,6 +105,15 @@ bench-train: $(LEARNERS)/.ready  ## Run the ConvLSTM layer against its peers (RO
 
 bench-predict: $(READY)  ## Run predict against plain PyTorch, and its memory (PREDICT_EDGE, REPEATS)
 	$(BIN)/python benchmarks/predict/bench_predict.py --edge $(PREDICT_EDGE) --repeats $(REPEATS)
+
+$(SCORERS)/.ready: benchmarks/validate/requirements.txt $(READY)
+	@test -x $(SCORERS)/bin/python || $(BIN)/python -m venv $(SCORERS)
+	@$(SCORERS)/bin/python -m pip -qq --disable-pip-version-check install -r $<
+	@touch $@
+
+bench-validate: $(SCORERS)/.ready  ## Run validate against its peers (VALIDATE_EDGE, PAIRS, REPEATS)
+	$(BIN)/python benchmarks/validate/bench_validate.py --edge $(VALIDATE_EDGE) --pairs $(PAIRS) \
+	    --repeats $(REPEATS) --peer-python $(SCORERS)/bin/python $(if $(JSON),--json $(JSON))
 
 hostile: $(READY)  ## Stack every hostile file, and print what became of it
 	$(BIN)/python benchmarks/hostile.py --data $(DATA)

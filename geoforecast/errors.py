@@ -6,6 +6,7 @@
     ├── SettingsError           an unknown or impossible setting
     ├── ProjectError            the project directory: missing, read-only, newer, half-written
     │   └── CubeError           the cube inside it
+    │       └── OtherCubeError  the cube of other files or settings
     ├── InputError              files given by the user
     │   ├── SceneError          one file that cannot be used (quarantined or fatal)
     │   ├── DateError           times that are absent, ambiguous or collide
@@ -61,6 +62,10 @@ class ProjectError(GeoforecastError):
 
 class CubeError(ProjectError):
     """The cube is missing, half-written, or from a newer geoforecast."""
+
+
+class OtherCubeError(CubeError):
+    """A cube is complete, but of other files or settings than are given."""
 
 
 class InputError(GeoforecastError):

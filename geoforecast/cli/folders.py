@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from geoforecast.cli.options import progress_bar
+from geoforecast.errors import OtherCubeError
 from geoforecast.project import Project
 from geoforecast.settings import StackSettings, Unsplit, ValidateSettings
+
+if TYPE_CHECKING:
+    from geoforecast.stack import StackResult
 
 
 def stacked_folders(
     project: Project, settings: ValidateSettings, stack: StackSettings, jobs: int | None
 ) -> tuple[Project, Project]:
-    """Stack the folders of --forecast and --observed; what is there already is kept.
+    """Stack the folders of --forecast and --observed; what is there already is kept if it fits.
 
     Forecasts are read as they are: no sensor, mask or derived band is looked for. What came is
     read as [stack] says, and laid on the grid of the forecasts.
@@ -36,11 +41,16 @@ def stacked_folders(
     plain = StackSettings(
         sensor="none", mask="none", kind=kind, chunk=stack.chunk, resampling=stack.resampling
     )
-    with progress_bar("stack forecasts") as progress:
-        made = stack_scenes(
-            forecast, [settings.forecast], plain, Unsplit(), jobs=jobs, progress=progress
-        )
-    grid = made.grid
+
+    def stacked(place: Project, folder: str, how: StackSettings, title: str) -> StackResult:
+        with progress_bar(title) as progress:
+            try:
+                return stack_scenes(place, [folder], how, Unsplit(), jobs=jobs, progress=progress)
+            except OtherCubeError:  # nobody but this comparison has it: it is made again
+                how = replace(how, overwrite=True)
+                return stack_scenes(place, [folder], how, Unsplit(), jobs=jobs, progress=progress)
+
+    grid = stacked(forecast, settings.forecast, plain, "stack forecasts").grid
     on_grid = replace(
         stack,
         kind=kind,
@@ -52,8 +62,5 @@ def stacked_folders(
         terrain=(),
         drivers=(),
     )
-    with progress_bar("stack observed") as progress:
-        stack_scenes(
-            observed, [settings.observed], on_grid, Unsplit(), jobs=jobs, progress=progress
-        )
+    stacked(observed, settings.observed, on_grid, "stack observed")
     return forecast, observed

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from geoforecast.errors import CubeError
+from geoforecast.errors import CubeError, OtherCubeError
 from geoforecast.project import Project, plain
 from geoforecast.raster.cube import FORMAT, Cube, open_cube
 from geoforecast.raster.grid import Tile
@@ -140,7 +140,7 @@ def existing_cube(
         return Existing(cube, True)
     if _has_grown(cube, content):
         return Existing(cube, False)
-    raise CubeError(
+    raise OtherCubeError(
         f"{project.cube_path} was made from other files or settings.",
         where=_differences(project, cube, content, files, hashes),
         remedy="Replace it with --overwrite, or use another project with -p.",

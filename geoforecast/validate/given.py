@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from geoforecast.forecast.outcome import FORECAST, Hindcast
 from geoforecast.forecast.series import Series
 from geoforecast.forecast.stream import TileStream
-from geoforecast.raster.cube import Cube
+from geoforecast.raster.cube import CHUNK_STEPS, Cube
 from geoforecast.raster.grid import Tile
 from geoforecast.references import reference_classes
 from geoforecast.samples.normaliser import BandStatistics
@@ -31,6 +32,9 @@ log = logging.getLogger(__name__)
 PLAIN = ("persistence", "climatology", "mean", "trend", "advection")
 ALONE_SECONDS = 43_200  # how far apart two times may be that are to be one, where there is but one
 MOST_NAMED = 5
+
+
+Reader = Callable[[int, int, Tile], tuple[NDArray[Any], NDArray[np.bool_]]]
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,8 @@ class Given:
             lookback=1,
             expect_from=len(self.series.days),  # no residual is ever asked for
         )
+        handed_in = _Steps(self.forecasts.read, len(self.forecasts.times), tile)
+        came = _Steps(self.series.observed, len(self.series.days), tile)
         nothing = np.full((len(self.band_names), *tile.shape), np.nan, dtype=np.float32)
         for step in (one for one in steps if one in self.pairs):
             made = dict.fromkeys(self.references, nothing)
@@ -128,15 +134,18 @@ class Given:
                 days = [float(self.series.days[step])]
                 simple = stream.forecasts(days, self.references)
                 made = {name: values[0][inner] for name, values in simple.items()}
-            values = self._handed_in(self.pairs[step], tile)
-            observed, valid = self.series.observed(step, step + 1, tile)
+            values = self._handed_in(*handed_in.at(self.pairs[step]))
+            observed, valid = came.at(step)
             forecasts = {FORECAST: values, **made}
-            yield Hindcast(step, 1, forecasts, observed[0], valid[0])
+            yield Hindcast(step, 1, forecasts, observed, valid)
 
-    def _handed_in(self, at: int, tile: Tile) -> NDArray[np.float32]:
-        """(band, y, x) of a step of the forecasts, NaN where there is none."""
-        values, known = self.forecasts.read(at, at + 1, tile)
-        values, known = values[0][self._forecast_bands], known[0][self._forecast_bands]
+    def _handed_in(self, values: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """(band, y, x) of a step of the forecasts, NaN where there is none.
+
+        Args:
+            values, known: (band, y, x) of that step.
+        """
+        values, known = values[self._forecast_bands], known[self._forecast_bands]
         return np.where(known, values, np.nan).astype(np.float32)
 
     def _halo_px(self, steps: range) -> int:
@@ -148,6 +157,31 @@ class Given:
         if inits and any(one.needs_motion for one in classes):
             halo += math.ceil(max(self.series.motions.at(init).largest_px for init in inits)) + 2
         return halo
+
+
+class _Steps:
+    """Steps of a tile in the order of time; each chunk is decoded once.
+
+    Args:
+        read: (first step, last step + 1, tile) -> (step, band, y, x) values and validity.
+        count: how many steps there are.
+        tile: the pixels.
+    """
+
+    def __init__(self, read: Reader, count: int, tile: Tile) -> None:
+        self._read, self._count, self._tile = read, count, tile
+        self._start = -CHUNK_STEPS
+        self._block: tuple[NDArray[Any], NDArray[np.bool_]] | None = None
+
+    def at(self, step: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """(band, y, x) values and validity."""
+        start = step - step % CHUNK_STEPS
+        if self._block is None or start != self._start:
+            self._block = None  # not both at once
+            stop = min(start + CHUNK_STEPS, self._count)
+            self._start, self._block = start, self._read(start, stop, self._tile)
+        values, valid = self._block
+        return values[step - start], valid[step - start]
 
 
 def pair_times(

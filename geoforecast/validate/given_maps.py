@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,13 +52,13 @@ class GivenMaps(Given):
         for one in super().hindcasts(tile, steps, level, likely=likely):
             yield replace(one, last=one.forecasts[PLAIN[0]])
 
-    def _handed_in(self, at: int, tile: Tile) -> NDArray[np.float32]:
-        values = super()._handed_in(at, tile)
+    def _handed_in(self, values: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[np.float32]:
+        values = super()._handed_in(values, known)
         target = self.series.target
         if target.kind == BINARY:
             return values
-        made, known = indicators(values, np.isfinite(values), target.classes)
-        return np.where(known, made[0], np.float32(np.nan))
+        made, seen = indicators(values, np.isfinite(values), target.classes)
+        return np.where(seen, made[0], np.float32(np.nan))
 
 
 def pair_maps(

@@ -241,6 +241,9 @@ def test_the_command_line_trains_and_scores_folds(make_project, small):
     assert "fold 2/2 " in done.stdout
     told = json.loads((project.root / "validation/default.folds/metrics.json").read_text())
     assert told["run"] == "default.folds"
+    report = (project.root / "validation/default.folds/report.html").read_text()
+    assert "folds of run default, verified on" in report
+    assert "By fold; the skill is over the reference" in report
     assert {"fold 1/2", "fold 2/2"} <= {row["part"] for row in told["rows"]}
     times = open_cube(project.cube_path).times
     assert told["split"]["last_test_time"].startswith(str(times[-1])[:10])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from affine import Affine
 from click.testing import CliRunner
 
 from geoforecast.cli import cli
+from geoforecast.cli.folders import stacked_folders
 from geoforecast.errors import DateError, GridMismatchError, InputError
 from geoforecast.project import Project
 from geoforecast.raster.cube import open_cube
@@ -85,6 +87,24 @@ def test_scores_are_those_of_the_arrays(tmp_path: Path, folders: tuple[Path, Pat
     quality = (tmp_path / "p" / "validation" / "compared" / "quality.xml").read_text()
     assert "no training" not in quality
     assert "handed in without saying when it was made" in quality
+
+
+def test_a_comparison_of_other_files_is_made_again(tmp_path: Path, write_tif: Any) -> None:
+    plane = np.arange(720, dtype=np.uint8).reshape(SHAPE)
+    for name in ("fc", "obs"):
+        write_tif(tmp_path / name / "a_20210110.tif", plane)
+    project = Project(tmp_path / "p")
+    settings = ValidateSettings(forecast=str(tmp_path / "fc"), observed=str(tmp_path / "obs"))
+    places = stacked_folders(project, settings, StackSettings(), 1)
+    assert [open_cube(place.cube_path).kind for place in places] == ["continuous"] * 2
+    made = places[1].cube_path.stat().st_mtime_ns
+    assert stacked_folders(project, settings, StackSettings(), 1) == places
+    assert places[1].cube_path.stat().st_mtime_ns == made  # what fits stays
+    write_tif(tmp_path / "fc" / "a_20210110.tif", plane + 1)
+    classes = replace(settings, kind="categorical")
+    places = stacked_folders(project, classes, StackSettings(), 1)
+    assert [open_cube(place.cube_path).kind for place in places] == ["categorical"] * 2
+    np.testing.assert_array_equal(open_cube(places[0].cube_path).read(0, 1)[0][0, 0], plane + 1)
 
 
 def test_tiles_change_nothing(tmp_path: Path, folders: tuple[Path, Path]) -> None:

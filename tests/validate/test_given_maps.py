@@ -9,15 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from affine import Affine
 from click.testing import CliRunner
+from rasterio.crs import CRS
 from sklearn import metrics as oracle
 
 from geoforecast.cli import cli
 from geoforecast.errors import InputError
-from geoforecast.project import Project
-from geoforecast.raster.cube import open_cube
-from geoforecast.settings import StackSettings, Unsplit
-from geoforecast.stack import stack_scenes
+from geoforecast.raster.cube import Cube, CubeWriter, open_cube, update_meta
+from geoforecast.raster.grid import Grid
+from geoforecast.samples.normaliser import fit_normaliser, fit_statistics, to_meta
+from geoforecast.samples.split import make_split
+from geoforecast.settings import Unsplit
 from geoforecast.validate.pairing import pair_cubes
 
 SHAPE = (20, 26)
@@ -105,7 +108,10 @@ def test_class_maps_are_scored_as_they_are(tmp_path: Path, write_tif: Any) -> No
     assert "<dt>Map</dt><dd>as it was handed in</dd>" in report
 
 
-def test_masks_have_scores_of_yes_and_no(tmp_path: Path, write_tif: Any) -> None:
+@pytest.mark.parametrize("more", [(), pytest.param(CLASSES, marks=pytest.mark.slow)])
+def test_masks_have_scores_of_yes_and_no(
+    tmp_path: Path, write_tif: Any, more: tuple[str, ...]
+) -> None:
     """Unasked: 0 and 1 alone are found; as classes they are the same."""
     codes = np.array([0, 1, 1], np.uint8)
     folders = write_folders(tmp_path, write_tif, codes)
@@ -120,13 +126,12 @@ def test_masks_have_scores_of_yes_and_no(tmp_path: Path, write_tif: Any) -> None
         "hss": oracle.cohen_kappa_score(came, said),
         "disagreement": np.mean(came != said),
     }
-    for place, more in (("a", ()), ("b", CLASSES)):
-        rows = rows_of(run(tmp_path / place, folders, *more))
-        for name, value in expected.items():
-            assert float(rows["forecast", name]["value"]) == pytest.approx(value), (name, more)
-        for name in ("brier", "roc_auc", "brier_reliability", "brier_resolution"):
-            assert "without probabilities" in rows["forecast", name]["reason"]
-        assert float(rows["forecast", "csi"]["pixels"]) == came.size
+    rows = rows_of(run(tmp_path, folders, *more))
+    for name, value in expected.items():
+        assert float(rows["forecast", name]["value"]) == pytest.approx(value), name
+    for name in ("brier", "roc_auc", "brier_reliability", "brier_resolution"):
+        assert "without probabilities" in rows["forecast", name]["reason"]
+    assert float(rows["forecast", "csi"]["pixels"]) == came.size
 
 
 def test_a_map_without_one_before_it_has_no_figure_of_merit(tmp_path: Path, write_tif: Any) -> None:
@@ -140,36 +145,59 @@ def test_a_map_without_one_before_it_has_no_figure_of_merit(tmp_path: Path, writ
     assert ("persistence", "accuracy") not in rows
 
 
-def cube(tmp_path: Path, name: str, write_tif: Any, values: np.ndarray, **settings: Any) -> Any:
-    for year in YEARS[:2]:
-        write_tif(tmp_path / name / f"a_{year}.tif", values)
-    project = Project(tmp_path / f"p_{name}")
-    stack_scenes(
-        project, [tmp_path / name], StackSettings(mask="none", **settings), Unsplit(), jobs=1
+def cube(path: Path, values: np.ndarray, kind: str = "continuous") -> Cube:
+    """Two years of the same (band, y, x) or (y, x), as a cube."""
+    bands = [f"b{number}" for number in range(values.size // (SHAPE[0] * SHAPE[1]))]
+    times = np.array(["2015-07-01", "2016-07-01"], "datetime64[s]")
+    writer = CubeWriter(
+        path,
+        times=times,
+        bands=bands,
+        grid=Grid(CRS.from_epsg(32633).to_wkt(), Affine(10, 0, 5e5, 0, -10, 5.2e6), SHAPE),
+        dtype="float32" if kind == "continuous" else values.dtype.name,
+        observed=np.ones(2, bool),
     )
-    return open_cube(project.cube_path)
+    steps = np.stack([values.reshape(len(bands), *SHAPE)] * 2)
+    writer.write(0, 0, steps.astype(writer.dtype), np.ones(steps.shape, bool))
+    split = make_split(2, Unsplit())
+    meta = {
+        "kind": kind,
+        "units": [""] * len(bands),
+        "cadence": {"step": "none", "median_seconds": 366 * 86400.0},
+        "split": split.to_meta(times),
+        "fingerprint": path.name,
+        "normaliser": None,
+    }
+    writer.finish(meta)
+    if kind == "continuous":
+        told = fit_statistics(open_cube(path), range(2))
+        update_meta(path, normaliser=to_meta(fit_normaliser("none", told), told))
+    return open_cube(path)
 
 
-def test_what_is_no_pair_of_maps_is_refused(tmp_path: Path, write_tif: Any) -> None:
+def test_what_is_no_pair_of_maps_is_refused(tmp_path: Path) -> None:
     codes = CODES[maps()[0]]
-    classes = cube(tmp_path, "classes", write_tif, codes, kind="categorical")
-    values = cube(tmp_path, "values", write_tif, codes)
+    classes = cube(tmp_path / "classes", codes, "categorical")
+    values = cube(tmp_path / "values", codes)
     with pytest.raises(InputError, match="read as continuous, the observed scenes as categorical"):
         pair_cubes(values, classes)
-    many = np.arange(520, dtype=np.uint16).reshape(SHAPE)
-    many = cube(tmp_path, "many", write_tif, many, kind="categorical")
+    many = cube(tmp_path / "many", np.arange(520, dtype=np.uint16).reshape(SHAPE), "categorical")
     with pytest.raises(InputError, match="520 classes, more than 64"):
         pair_cubes(many, many)
-    both = cube(tmp_path, "both", write_tif, np.stack([codes, codes]), kind="categorical")
+    both = cube(tmp_path / "both", np.stack([codes, codes]), "categorical")
     with pytest.raises(InputError, match="classes in 2 bands"):
         pair_cubes(both, both)
-    # Values stay values, and a mask that is 0 throughout is one beside a mask of both.
-    assert not pair_cubes(values, values).has_probabilities
-    zero = cube(tmp_path, "zero", write_tif, np.zeros(SHAPE, np.uint8))
-    mask = cube(tmp_path, "mask", write_tif, (maps()[0] > 0).astype(np.uint8))
+
+
+def test_masks_are_told_from_values(tmp_path: Path) -> None:
+    """A mask that is 0 throughout is one beside a mask of both."""
+    values = cube(tmp_path / "values", CODES[maps()[0]])
+    zero = cube(tmp_path / "zero", np.zeros(SHAPE, np.uint8))
+    mask = cube(tmp_path / "mask", (maps()[0] > 0).astype(np.uint8))
     assert pair_cubes(zero, mask).series.target.kind == "binary"
-    assert not pair_cubes(zero, zero).has_probabilities
-    assert not pair_cubes(values, mask).has_probabilities
+    assert pair_cubes(mask, zero).series.target.kind == "binary"
+    for pair in ((values, values), (zero, zero), (values, mask), (mask, values)):
+        assert not pair_cubes(*pair).has_probabilities
 
 
 def test_kind_is_of_folders_alone(tmp_path: Path) -> None:

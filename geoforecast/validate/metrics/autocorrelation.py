@@ -15,15 +15,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-ROOK, QUEEN = 4, 8
-NEIGHBOURS = {"rook": ROOK, "queen": QUEEN}
-# Pixels, their values and squares, squares about 0, pairs (each twice), weights, what variances
-# need, and weighted products, values, neighbours' values and squared differences.
-SUMS = ("n", "x", "xx", "size", "pairs", "w", "s1", "s2", "wxx", "wx", "wx_other", "wdd")
+from geoforecast.validate.metrics.neighbours import COLS, NEIGHBOURS, ROWS, SUMS, degrees, weigh
+
 CONSTANT = 1e-14  # of the sum of squares about 0: a spread below is rounding of float32
-# Rook's four come first.
-_ROWS = np.array([-1, 0, 0, 1, -1, -1, 1, 1])
-_COLS = np.array([0, -1, 1, 0, -1, 1, -1, 1])
 
 
 @dataclass(frozen=True)
@@ -101,14 +95,7 @@ def neighbour_sums(
         (SUMS,) float64.
     """
     known = valid & np.isfinite(values)
-    around = NEIGHBOURS[neighbours]
-    about = np.zeros(known.shape)
-    np.subtract(values, shift, out=about, where=known, dtype=np.float64)
-    rows, cols = (part.indices(side)[:2] for part, side in zip(inner, known.shape, strict=True))
-    degree = _degrees(known, around)
-    made = _sums(about, known, degree, around, standardised, shift, *rows, *cols)
-    total: NDArray[np.float64] = made.sum(axis=0)
-    return total
+    return weigh(known, inner, neighbours=neighbours, standardised=standardised).sums(values, shift)
 
 
 def from_sums(sums: NDArray[np.float64]) -> Autocorrelation:
@@ -185,7 +172,7 @@ def neighbour_means(
         neighbours: see autocorrelation.
     """
     around = NEIGHBOURS[neighbours]
-    degree = _degrees(valid, around)
+    degree = degrees(valid, around)
     return _means(values, valid, degree, around), degree
 
 
@@ -196,77 +183,6 @@ def _undefined(pixels: int, pairs: int, reason: str) -> Autocorrelation:
 
 def _deviations(difference: float, variance: float) -> float:
     return difference / math.sqrt(variance) if variance > 0 else math.nan
-
-
-@numba.njit(cache=True, nogil=True)
-def _degrees(known: NDArray[np.bool_], around: int) -> NDArray[np.uint8]:
-    """(y, x) how many neighbours each usable pixel has."""
-    height, width = known.shape
-    degree = np.zeros((height, width), np.uint8)
-    for row in range(height):
-        for col in range(width):
-            if not known[row, col]:
-                continue
-            for k in range(around):
-                r, c = row + _ROWS[k], col + _COLS[k]
-                if 0 <= r < height and 0 <= c < width and known[r, c]:
-                    degree[row, col] += 1
-    return degree
-
-
-@numba.njit(cache=True, nogil=True)
-def _sums(
-    about: NDArray[np.float64],
-    known: NDArray[np.bool_],
-    degree: NDArray[np.uint8],
-    around: int,
-    standardised: bool,
-    shift: float,
-    row0: int,
-    row1: int,
-    col0: int,
-    col1: int,
-) -> NDArray[np.float64]:
-    """(y, SUMS) of each row of the part."""
-    height, width = known.shape
-    rows = np.zeros((row1 - row0, 12))
-    for row in range(row0, row1):
-        n = pairs = 0
-        x_ = xx = size = w_ = s1 = s2 = wxx = wx = wx_other = wdd = 0.0
-        for col in range(col0, col1):
-            if not known[row, col]:
-                continue
-            x = about[row, col]
-            n += 1
-            x_ += x
-            xx += x * x
-            size += (x + shift) * (x + shift)
-            if degree[row, col] == 0:
-                continue
-            mine = 1.0 / degree[row, col] if standardised else 1.0
-            others = squares = both = back = 0.0
-            for k in range(around):
-                r, c = row + _ROWS[k], col + _COLS[k]
-                if 0 <= r < height and 0 <= c < width and known[r, c]:
-                    theirs = 1.0 / degree[r, c] if standardised else 1.0
-                    other = about[r, c]
-                    others += other
-                    squares += (x - other) * (x - other)
-                    both += (mine + theirs) * (mine + theirs)
-                    back += theirs
-            forth = mine * degree[row, col]
-            pairs += degree[row, col]
-            w_ += forth
-            s1 += 0.5 * both
-            s2 += (forth + back) * (forth + back)
-            wxx += mine * x * others
-            wx += forth * x
-            wx_other += mine * others
-            wdd += mine * squares
-        sums = rows[row - row0]
-        sums[0], sums[1], sums[2], sums[3], sums[4], sums[5] = n, x_, xx, size, pairs, w_
-        sums[6], sums[7], sums[8], sums[9], sums[10], sums[11] = s1, s2, wxx, wx, wx_other, wdd
-    return rows
 
 
 @numba.njit(cache=True, nogil=True)
@@ -282,7 +198,7 @@ def _means(
                 continue
             total = 0.0
             for k in range(around):
-                r, c = row + _ROWS[k], col + _COLS[k]
+                r, c = row + ROWS[k], col + COLS[k]
                 if 0 <= r < height and 0 <= c < width and known[r, c]:
                     total += values[r, c]
             result[row, col] = total / degree[row, col]

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geoforecast.samples.normaliser import BandStatistics
 from geoforecast.validate.metrics.alignment import (
     ALIGNMENT_SUMS,
     FAR_PX,
@@ -24,9 +23,11 @@ from geoforecast.validate.metrics.alignment import (
     alignment_sums,
     find_shift,
 )
-from geoforecast.validate.metrics.autocorrelation import SUMS, from_sums, neighbour_sums
+from geoforecast.validate.metrics.autocorrelation import from_sums
+from geoforecast.validate.metrics.came import BINS, Came
+from geoforecast.validate.metrics.neighbours import SUMS
 from geoforecast.validate.metrics.pooled import UndefinedMetricError, metric
-from geoforecast.validate.metrics.spectra import NO_SPECTRA, Spectra, power_spectra
+from geoforecast.validate.metrics.spectra import NO_SPECTRA, Spectra
 from geoforecast.validate.metrics.variogram import (
     LAGS_PX,
     SILL_SHARE,
@@ -37,9 +38,6 @@ from geoforecast.validate.metrics.variogram import (
 
 FIELD = "field"  # a kind of metrics: of frames, not of pixels
 FIELDS = ("observed", "forecast", "error")
-BINS = 512
-WIDER = 0.1  # of the range of the training values, on both sides
-NEAR_PX = max(2, REACH_PX)  # around a part, for neighbours of neighbours and for shifts
 
 
 @dataclass(frozen=True)
@@ -61,27 +59,6 @@ class PooledFields:
     counts: NDArray[np.int64]
     shifts: NDArray[np.float64]
     variogram: Variogram
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of a frame.
-
-    Attributes:
-        forecast, observed: (y, x) band units, finite where scored, with NEAR_PX around the part
-            where the raster goes on, and fractions.REACH_PX if events are scored.
-        scored: (y, x) bool.
-        inner: the part.
-        side: of the blocks that spectra are made of, 0 for none; the part begins with one.
-        kept: rows and columns of the part whose alignment is looked at; see lattice.
-    """
-
-    forecast: NDArray[Any]
-    observed: NDArray[Any]
-    scored: NDArray[np.bool_]
-    inner: tuple[slice, slice]
-    side: int
-    kept: tuple[slice, slice]
 
 
 @dataclass
@@ -110,29 +87,32 @@ class FieldSums:
         pairs = np.zeros((len(LAGS_PX), len(VARIOGRAM_SUMS)))
         return FieldSums(nothing, NO_SPECTRA, np.zeros((2, BINS), np.int64), shifts, pairs)
 
-    def add(self, step: int, part: Part, statistics: BandStatistics) -> None:
+    def add(self, step: int, forecast: NDArray[Any], came: Came) -> None:
         """Add a part of a frame.
 
         Args:
             step: of the test block, from 0.
-            part: what was forecast, and what came.
-            statistics: of the band, in training.
+            forecast: (y, x) band units, finite where scored; of the same place as what came.
+            came: what came.
         """
-        scored, inner = part.scored, part.inner
-        shift = statistics.mean if math.isfinite(statistics.mean) else 0.0
+        scored, inner, shift = came.scored, came.inner, came.shift
         error = np.zeros(scored.shape)
-        np.subtract(part.forecast, part.observed, out=error, where=scored, dtype=np.float64)
-        fields = ((part.observed, shift), (part.forecast, shift), (error, 0.0))
-        for number, (field, about) in enumerate(fields):
-            self.neighbours[step, number] += neighbour_sums(field, scored, inner, about)
-        forecast, observed, own = part.forecast[inner], part.observed[inner], scored[inner]
-        self.pairs += variogram_sums(forecast, observed, own, part.side)
-        if part.side:
-            self.spectra = self.spectra + power_spectra(forecast, observed, own, part.side)
-        for number, field in enumerate((observed, forecast)):
-            self.counts[number] += histogram(field[own], statistics)
+        np.subtract(forecast, came.observed, out=error, where=scored, dtype=np.float64)
+        self.neighbours[step] += (
+            came.neighbours,
+            came.weights.sums(forecast, shift),
+            came.weights.sums(error, 0.0),
+        )
+        if len(came.corners):
+            powers = came.power_of(forecast), came.power
+            self.spectra = self.spectra + Spectra(came.side, len(came.corners), *powers)
+        self.counts[0] += came.counts
+        self.counts[1] += came.counts_of(forecast)
+        self.pairs += variogram_sums(
+            forecast[inner], came.observed[inner], scored[inner], came.side
+        )
         self.shifts[step] += alignment_sums(
-            part.forecast, part.observed, scored, inner, part.kept, shift
+            forecast, came.observed, scored, inner, came.kept, shift
         )
 
     def __iadd__(self, other: FieldSums) -> FieldSums:
@@ -158,20 +138,6 @@ class FieldSums:
             self.shifts[enough],
             Variogram(scored, self.pairs),
         )
-
-
-def histogram(values: NDArray[Any], statistics: BandStatistics) -> NDArray[np.int64]:
-    """(BINS,) how many values lie in which part of the training range, widened a little.
-
-    Values beyond count in the first and the last.
-    """
-    low, high = statistics.minimum, statistics.maximum
-    if not high > low:
-        low, high = low - 1, low + 1
-    margin = WIDER * (high - low)
-    scale = BINS / (high - low + 2 * margin)
-    places = (values.astype(np.float64) - (low - margin)) * scale
-    return np.bincount(np.clip(places, 0, BINS - 1).astype(np.int64), minlength=BINS)
 
 
 def _mean(pooled: PooledFields, field: str, name: str) -> float:

@@ -10,14 +10,17 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
+from scipy import fft
 
 # Small, to find a place between gaps; smaller still on a small raster.
 BLOCK_PX, SMALL_BLOCK_PX = 64, 32
 LARGE_PX = 256  # a side of a raster that has the larger ones
 LEAST_PX = 8
 FULL_SHARE = 0.9  # of a block's pixels must be valid; the others are set to the block's mean
+BLOCKS_AT_ONCE = 32  # a transform of few stays in the cache
 SHORT_PX = 8.0  # wavelengths below are the fine structure
 
 
@@ -104,33 +107,84 @@ def power_spectra(
         Skamarock (2004), Monthly Weather Review 132, for what it says of forecasts.
     """
     side = side or block_side(scored.shape)
-    if not side:
+    corners = whole_blocks(scored, side)
+    if not len(corners):
         return NO_SPECTRA
-    rings, count = _rings(side), side // 2
+    powers = [ring_power(field, scored, corners, side) for field in (forecast, observed)]
+    return Spectra(side, len(corners), *powers)
+
+
+def whole_blocks(scored: NDArray[np.bool_], side: int) -> NDArray[np.int64]:
+    """(block, 2) first row and column of the blocks of which enough is scored.
+
+    Args:
+        scored: (y, x) bool; blocks lie side by side from its first row and column on.
+        side: of a block, pixels; 0 for none.
+    """
+    if not side:
+        return np.zeros((0, 2), np.int64)
+    rows, cols = (length // side for length in scored.shape)
+    blocks = scored[: rows * side, : cols * side].reshape(rows, side, cols, side)
+    shares = blocks.mean(axis=(1, 3))
+    corners: NDArray[np.int64] = np.argwhere(shares >= FULL_SHARE) * side
+    return corners
+
+
+def ring_power(
+    field: NDArray[Any], scored: NDArray[np.bool_], corners: NDArray[np.int64], side: int
+) -> NDArray[np.float64]:
+    """(wavenumber,) power summed over blocks and directions, from wavenumber 1 on.
+
+    Args:
+        field: (y, x), anything where not scored.
+        scored: (y, x) bool.
+        corners, side: of the blocks; see whole_blocks.
+    """
     bell = np.hanning(side + 1)[:-1]  # periodic
     # So that white noise keeps its variance.
     window = np.outer(bell, bell) / np.square(bell).mean()
-    sums = np.zeros((2, count + 1))
-    blocks = 0
-    for area in _blocks(scored.shape, side):
-        known = scored[area]
-        if known.mean() < FULL_SHARE:
-            continue
-        blocks += 1
-        for number, field in enumerate((forecast, observed)):
-            values = np.where(known, field[area], 0).astype(np.float64)
-            values[known] -= math.fsum(values[known]) / int(known.sum())
-            power = np.square(np.abs(np.fft.fft2(values * window))) / side**4
-            sums[number] += np.bincount(rings.ravel(), power.ravel(), count + 2)[: count + 1]
-    return Spectra(side, blocks, sums[0, 1:], sums[1, 1:]) if blocks else NO_SPECTRA
+    rings, count = _rings(side), side // 2
+    power = np.zeros((side, count + 1))
+    for first in range(0, len(corners), BLOCKS_AT_ONCE):
+        cut = _cut(field, scored, corners[first : first + BLOCKS_AT_ONCE], window)
+        waves = fft.rfft2(cut, overwrite_x=True)
+        power += (np.square(waves.real) + np.square(waves.imag)).sum(axis=0)
+    # The half of the transform that a real field repeats.
+    power[:, 1:-1] *= 2
+    power /= side**4
+    summed = np.bincount(rings[:, : count + 1].ravel(), power.ravel(), count + 2)
+    return summed[1 : count + 1].astype(np.float64)
 
 
-def _blocks(shape: tuple[int, int], side: int) -> list[tuple[slice, slice]]:
-    """Whole blocks side by side, from the first row and column on."""
-    starts = [range(0, length - side + 1, side) for length in shape]
-    return [
-        (slice(row, row + side), slice(col, col + side)) for row in starts[0] for col in starts[1]
-    ]
+@numba.njit(cache=True, nogil=True)
+def _cut(
+    field: NDArray[Any],
+    scored: NDArray[np.bool_],
+    corners: NDArray[np.int64],
+    window: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """(block, y, x) deviations from each block's mean times the window, 0 where not scored."""
+    side = window.shape[0]
+    made = np.zeros((len(corners), side, side))
+    for number in range(len(corners)):
+        row0, col0 = corners[number]
+        n, total = 0, 0.0
+        for row in range(side):
+            known = scored[row0 + row, col0 : col0 + side]
+            values = field[row0 + row, col0 : col0 + side]
+            for col in range(side):
+                if known[col]:
+                    n += 1
+                    total += np.float64(values[col])
+        mean = total / n
+        for row in range(side):
+            known = scored[row0 + row, col0 : col0 + side]
+            values = field[row0 + row, col0 : col0 + side]
+            line = made[number, row]
+            for col in range(side):
+                if known[col]:
+                    line[col] = (np.float64(values[col]) - mean) * window[row, col]
+    return made
 
 
 def _rings(side: int) -> NDArray[np.int64]:

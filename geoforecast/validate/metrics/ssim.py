@@ -23,6 +23,7 @@ MIN_SHARE = 0.25  # frames with fewer scored pixels do not count
 K1, K2 = 0.01, 0.03
 STRIP_PX = 128  # columns of a pass: the sums of its rows stay in the nearest cache
 BAND_PX = 256  # rows of a thread's piece of work
+TERMS = 4  # whose sums of a window are made; see _take
 WHOLE = (slice(None), slice(None))
 
 
@@ -137,7 +138,7 @@ def _take(
     o: NDArray[np.float64],
     terms: NDArray[np.float64],
 ) -> None:
-    """A row's values about the mean and their products, from a column on."""
+    """A row's values about the mean, squares of both together, and products, from a column on."""
     width, count = scored.shape[1], f.shape[0]
     if first >= 0 and first + count <= width:
         fs, os = forecast[row, first : first + count], observed[row, first : first + count]
@@ -153,10 +154,10 @@ def _take(
                 o[k] = np.float64(observed[row, col]) - mean
             else:
                 f[k] = o[k] = 0.0
-    t0, t1, t2, t3, t4 = terms[0], terms[1], terms[2], terms[3], terms[4]
+    t0, t1, t2, t3 = terms[0], terms[1], terms[2], terms[3]
     for k in range(count):
         t0[k], t1[k] = f[k], o[k]
-        t2[k], t3[k], t4[k] = f[k] * f[k], o[k] * o[k], f[k] * o[k]
+        t2[k], t3[k] = f[k] * f[k] + o[k] * o[k], f[k] * o[k]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -207,14 +208,14 @@ def _similarity(
     """
     height = scored.shape[0]
     half, area = window // 2, float(window * window)
-    sample = area / (area - 1)
+    share, sample = 1 / area, 1 / (area - 1)
     sums = np.zeros(row1 - row0)
     for left in range(col0, col1, STRIP_PX):
         count = min(STRIP_PX, col1 - left)
         wide = count + window - 1
-        rows = np.zeros((window, 5, wide))
+        rows = np.zeros((window, TERMS, wide))
         f, o = np.zeros(wide), np.zeros(wide)
-        down, along = np.zeros((5, wide)), np.zeros((5, count))
+        down, along = np.zeros((TERMS, wide)), np.zeros((TERMS, count))
         line, order = np.zeros(count), np.zeros(window, np.int64)
         for row in range(row0 - half, row0 + half):
             _take(
@@ -229,14 +230,15 @@ def _similarity(
             )
             for k in range(window):
                 order[k] = (row - half + k) % window
-            for term in range(5):
+            for term in range(TERMS):
                 _down(rows, order, term, down[term])
                 _along(down[term], window, along[term])
-            a0, a1, a2, a3, a4 = along[0], along[1], along[2], along[3], along[4]
+            a0, a1, a2, a3 = along[0], along[1], along[2], along[3]
             for k in range(count):
-                fm, om = a0[k] / area, a1[k] / area
-                spread = sample * (a2[k] / area - fm * fm) + sample * (a3[k] / area - om * om)
-                common = sample * (a4[k] / area - fm * om)
+                fm, om = a0[k] * share, a1[k] * share
+                # Both variances together: only their sum is asked for.
+                spread = sample * (a2[k] - area * (fm * fm + om * om))
+                common = sample * (a3[k] - area * (fm * om))
                 fm, om = fm + mean, om + mean
                 above = (2 * fm * om + c1) * (2 * common + c2)
                 line[k] = above / ((fm * fm + om * om + c1) * (spread + c2))

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from geoforecast.figures.words import four_digits, shown_unit, time_label
 from geoforecast.forecast.outcome import FORECAST, OURS
+from geoforecast.validate.metrics.came import BINS
 from geoforecast.validate.metrics.ensemble import EXPECTED, RANKS, SIZE
-from geoforecast.validate.metrics.fields import BINS
 from geoforecast.validate.report.charts import DASHES, line_styles
 from geoforecast.validate.report.palettes import ERROR_COLOURS, LEVELS, Bytes, png_uri, ramp
 from geoforecast.validate.report.plots import (

@@ -17,9 +17,9 @@ from geoforecast.forecast.outcome import FORECAST, Hindcast
 from geoforecast.raster.grid import Tile
 from geoforecast.samples.normaliser import BandStatistics
 from geoforecast.validate.metrics.alignment import MOST_PX
+from geoforecast.validate.metrics.came import NEAR_PX, Came
 from geoforecast.validate.metrics.ensemble import ENSEMBLE_SUMS, RANKS, SIZE, ensemble_sums
 from geoforecast.validate.metrics.events import EVENT_SUMS, event_counts
-from geoforecast.validate.metrics.fields import NEAR_PX, Part
 from geoforecast.validate.metrics.fractions import REACH_PX
 from geoforecast.validate.metrics.spectra import block_side
 from geoforecast.validate.metrics.ssim import MARGIN_PX, ssim_map, ssim_sum, window_for
@@ -36,7 +36,7 @@ from geoforecast.validate.scoring.scores import (
     normal_method,
     scale_of,
 )
-from geoforecast.validate.scoring.sums import SUMS, frame_sums, lattice
+from geoforecast.validate.scoring.sums import SUMS, add_errors, add_squares, frame_sums, lattice
 from geoforecast.validate.scoring.threads import in_order
 from geoforecast.validate.scoring.views import Seen, TileViews
 from geoforecast.validate.source import Source
@@ -301,9 +301,11 @@ def _add_frame(scores: TileScores, hindcast: Hindcast, band: int, rules: _Rules)
     seen = (hindcast.valid[band] & np.isfinite(observed))[inner]
     scored = scored_pixels(hindcast, rules.methods, band)
     own = scored[inner]
-    o = observed[inner][own]
+    events = rules.thresholds[band]
+    o = observed[inner][own] if events or hindcast.lower is not None else observed[:0]
     similar = window > 0 and data_range > 0 and bool(own.any())
     near = rules.near
+    came = Came(observed, scored, inner, rules.side, rules.kept, statistics)
     scores.seen[lead, band] += int(seen.sum())
     scores.scored[lead, band] += own
     if hindcast.lower is not None and hindcast.upper is not None:
@@ -317,25 +319,25 @@ def _add_frame(scores: TileScores, hindcast: Hindcast, band: int, rules: _Rules)
         scores.ranks[lead, band] += ranks
     for number, method in enumerate(rules.methods):
         values = hindcast.forecasts[method][band]
-        f = values[inner][own]
         scores.usable[lead, band, number] += int((seen & np.isfinite(values[inner])).sum())
         cell = scores.sums[step, lead, number, band]
         cell[: len(SUMS)] = frame_sums(values[inner], observed[inner], own, scale, normal)
-        events = rules.thresholds[band]
-        scores.event_counts[lead, number, band, : len(events)] += event_counts(f, o, events)
+        if events:
+            happened = event_counts(values[inner][own], o, events)
+            scores.event_counts[lead, number, band, : len(events)] += happened
         if similar:
             about = (scored[near], mean, data_range, window)
             if method == FORECAST:
                 similarity = ssim_map(values[near], observed[near], *about)[rules.own]
                 cell[len(SUMS)] = similarity[own].sum()
-                at = (lead, band)
-                scores.views.see_similarity(at, similarity, scored[near], rules.own, window)
+                scores.views.see_similarity(
+                    (lead, band), similarity, scored[near], rules.own, window
+                )
             else:
                 cell[len(SUMS)] = ssim_sum(values[near], observed[near], *about, inner=rules.own)
         if method in (FORECAST, rules.against):
-            part = Part(values, observed, scored, inner, rules.side, rules.kept)
             key = (method, band, hindcast.lead)
-            scores.looks.see(key, step, part, statistics, events)
+            scores.looks.see(key, step, values, came, events)
             last = hindcast.forecasts.get("persistence")
             scores.courses[key].add(
                 step,
@@ -344,14 +346,13 @@ def _add_frame(scores: TileScores, hindcast: Hindcast, band: int, rules: _Rules)
                 own,
                 None if last is None else last[band][inner],
             )
-            e = f.astype(np.float64) - o
+            pair, at = (own, values[inner], observed[inner]), (lead, band)
             if method == FORECAST:
-                scores.error[lead, band][own] += e
-                scores.squared[lead, band][own] += e * e
+                add_errors(*pair, scores.error[at], scores.squared[at])
             else:
-                scores.reference_squared[lead, band][own] += e * e
+                add_squares(*pair, scores.reference_squared[at])
     seen_there = _seen(hindcast, rules, band, scored)
-    scores.views.see((step, lead, band), seen_there, statistics, rules.thresholds[band])
+    scores.views.see((step, lead, band), seen_there, statistics, events)
 
 
 def _seen(hindcast: Hindcast, rules: _Rules, band: int, scored: NDArray[np.bool_]) -> Seen:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geoforecast.samples.normaliser import BandStatistics
-from geoforecast.validate.metrics.fields import FieldSums, Part
+from geoforecast.validate.metrics.came import Came
+from geoforecast.validate.metrics.fields import FieldSums
 from geoforecast.validate.metrics.fractions import FSS_SUMS, SCALES_PX, fraction_sums
 
 Key = tuple[str, int, int]  # method, band (index) and lead (from 1)
@@ -57,19 +58,21 @@ class Looks:
             self.fractions[key] += other.fractions[key]
 
     def see(
-        self, key: Key, step: int, part: Part, statistics: BandStatistics, events: Sequence[float]
+        self, key: Key, step: int, forecast: NDArray[Any], came: Came, events: Sequence[float]
     ) -> None:
         """A part of a frame.
 
         Args:
             key: what was forecast how.
             step: of the test block, from 0.
-            part: what was forecast, and what came.
-            statistics: of the band, in training.
+            forecast: (y, x) of the same place as what came.
+            came: what came.
             events: thresholds of the band, band units.
         """
-        self.fields[key].add(step, part, statistics)
+        self.fields[key].add(step, forecast, came)
         for number, threshold in enumerate(events):
             least = np.float32(threshold)
-            said, came = part.forecast >= least, part.observed >= least
-            self.fractions[key][number] += fraction_sums(said, came, part.scored, inner=part.inner)
+            said, happened = forecast >= least, came.observed >= least
+            self.fractions[key][number] += fraction_sums(
+                said, happened, came.scored, inner=came.inner
+            )

@@ -119,3 +119,24 @@ def _rows(
         sums[6], sums[7], sums[8] = oe, relative, relative_n
         sums[9], sums[10], sums[11], sums[12] = anomalies_n, ffa, ooa, foa
     return rows
+
+
+@numba.njit(cache=True, nogil=True)
+def add_errors(scored: Any, forecast: Any, observed: Any, error: Any, squared: Any) -> None:
+    """Add errors and their squares where scored, in float64; (y, x) each."""
+    for row in range(scored.shape[0]):
+        for col in range(scored.shape[1]):
+            if scored[row, col]:
+                e = np.float64(forecast[row, col]) - np.float64(observed[row, col])
+                error[row, col] += e
+                squared[row, col] += e * e
+
+
+@numba.njit(cache=True, nogil=True)
+def add_squares(scored: Any, forecast: Any, observed: Any, squared: Any) -> None:
+    """Add squared errors alone; see add_errors."""
+    for row in range(scored.shape[0]):
+        for col in range(scored.shape[1]):
+            if scored[row, col]:
+                e = np.float64(forecast[row, col]) - np.float64(observed[row, col])
+                squared[row, col] += e * e

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from geoforecast.raster.grid import Tile
 from geoforecast.samples.normaliser import BandStatistics
+from geoforecast.validate.metrics.came import WIDER
 from geoforecast.validate.metrics.ensemble import SIZE
-from geoforecast.validate.metrics.fields import WIDER
 from geoforecast.validate.scoring.frames import FramePlan, Frames
 
 CELLS = 96  # a side, of forecast against observed values
@@ -111,12 +112,12 @@ class TileViews:
         """
         step, lead, band = at
         own, nothing = seen.scored, np.float32(np.nan)
-        forecast, observed = seen.forecast[own], seen.observed[own]
-        self.size[lead, band][own] += np.abs(forecast - observed)
-        self.cells[lead, band] += count_cells(forecast, observed, statistics)
+        add_sizes(own, seen.forecast, seen.observed, self.size[lead, band])
+        self.cells[lead, band] += count_cells(seen.forecast, seen.observed, own, statistics)
         if seen.lower is not None and seen.upper is not None:
             low, high = seen.lower[own], seen.upper[own]
             self.width[lead, band][own] += high - low
+            observed = seen.observed[own]
             self.missed[lead, band][own] += (observed < low) | (observed > high)
         if seen.likely is not None:
             for number, threshold in enumerate(events):
@@ -146,7 +147,8 @@ class TileViews:
             window: side of the window, pixels.
         """
         counted = scored[own] & (window_share(scored, window)[own] >= LEAST_SHARE)
-        self.similar[at][counted] += similarity[counted]
+        total = self.similar[at]
+        np.add(total, similarity, out=total, where=counted, casting="same_kind")
         self.similar_n[at] += counted
 
 
@@ -183,22 +185,44 @@ def cell_edges(statistics: BandStatistics) -> tuple[float, float]:
 
 
 def count_cells(
-    forecast: NDArray[Any], observed: NDArray[Any], statistics: BandStatistics
+    forecast: NDArray[Any],
+    observed: NDArray[Any],
+    scored: NDArray[np.bool_],
+    statistics: BandStatistics,
 ) -> NDArray[np.int64]:
     """(CELLS, CELLS) pixels by forecast and by observed value; beyond the edges in the last ones.
 
     Args:
-        forecast, observed: (pixel,) finite, band units.
+        forecast, observed: (y, x) band units, finite where scored.
+        scored: (y, x) bool.
         statistics: of the band, in training.
     """
     low, high = cell_edges(statistics)
-    scale = CELLS / (high - low)
-    places = [
-        np.clip((values.astype(np.float64) - low) * scale, 0, CELLS - 1).astype(np.int64)
-        for values in (forecast, observed)
-    ]
-    flat = np.bincount(places[0] * CELLS + places[1], minlength=CELLS * CELLS)
-    return flat.reshape(CELLS, CELLS)
+    cells = np.zeros((CELLS, CELLS), np.int64)
+    _count_cells(forecast, observed, scored, low, CELLS / (high - low), cells)
+    return cells
+
+
+@numba.njit(cache=True, nogil=True)
+def _count_cells(
+    forecast: Any, observed: Any, scored: Any, low: float, scale: float, cells: Any
+) -> None:
+    most = np.float64(cells.shape[0] - 1)
+    for row in range(scored.shape[0]):
+        for col in range(scored.shape[1]):
+            if scored[row, col]:
+                f = (np.float64(forecast[row, col]) - low) * scale
+                o = (np.float64(observed[row, col]) - low) * scale
+                cells[int(min(max(f, 0.0), most)), int(min(max(o, 0.0), most))] += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def add_sizes(scored: Any, forecast: Any, observed: Any, total: Any) -> None:
+    """Add the error's size where scored; (y, x) each."""
+    for row in range(scored.shape[0]):
+        for col in range(scored.shape[1]):
+            if scored[row, col]:
+                total[row, col] += abs(forecast[row, col] - observed[row, col])
 
 
 def count_likely(seen: Seen, threshold: np.float32) -> NDArray[np.int64]:
@@ -218,12 +242,34 @@ def window_share(scored: NDArray[np.bool_], window: int) -> NDArray[np.float64]:
 
     Integer sums: the same to the bit wherever a tile begins.
     """
-    half = window // 2
-    counts = []
-    for values in (scored, np.ones_like(scored)):
-        padded = np.pad(values.astype(np.int32), ((half + 1, half), (half + 1, half)))
-        table = padded.cumsum(axis=0).cumsum(axis=1)
-        n = window
-        counts.append(table[n:, n:] - table[:-n, n:] - table[n:, :-n] + table[:-n, :-n])
-    share: NDArray[np.float64] = counts[0] / counts[1]
+    share: NDArray[np.float64] = _window_share(scored, window // 2)
+    return share
+
+
+@numba.njit(cache=True, nogil=True)
+def _window_share(scored: Any, half: int) -> Any:
+    height, width = scored.shape
+    share = np.empty((height, width))
+    down = np.zeros(width, np.int64)  # scored pixels of each column within the window's rows
+    for row in range(min(half, height)):
+        for col in range(width):
+            down[col] += scored[row, col]
+    for row in range(height):
+        if row + half < height:
+            for col in range(width):
+                down[col] += scored[row + half, col]
+        if row - half > 0:
+            for col in range(width):
+                down[col] -= scored[row - half - 1, col]
+        rows = min(row + half, height - 1) - max(row - half, 0) + 1
+        count = 0
+        for col in range(min(half, width)):
+            count += down[col]
+        for col in range(width):
+            if col + half < width:
+                count += down[col + half]
+            if col - half > 0:
+                count -= down[col - half - 1]
+            cols = min(col + half, width - 1) - max(col - half, 0) + 1
+            share[row, col] = count / (rows * cols)
     return share

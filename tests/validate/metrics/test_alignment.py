@@ -16,7 +16,8 @@ from geoforecast.validate.metrics.alignment import (
     alignment_sums,
     find_shift,
 )
-from geoforecast.validate.metrics.fields import FieldSums, Part
+from geoforecast.validate.metrics.came import Came
+from geoforecast.validate.metrics.fields import FieldSums
 from geoforecast.validate.metrics.pooled import UndefinedMetricError, evaluate
 from geoforecast.validate.scoring.sums import lattice
 
@@ -162,7 +163,7 @@ def test_metrics_of_a_part() -> None:
     forecast, observed = pair(1, -0.5)
     sums = FieldSums.empty(2)
     ok = np.ones(observed.shape, bool)
-    sums.add(0, Part(forecast, observed, ok, ALL, 0, ALL), STATISTICS)
+    sums.add(0, forecast, Came(observed, ok, ALL, 0, ALL, STATISTICS))
     pooled = sums.pooled(np.array([True, False]))
     assert evaluate("alignment", pooled)[0] == pytest.approx(np.hypot(1, 0.5), abs=0.05)
     assert evaluate("alignment_down", pooled)[0] == pytest.approx(1, abs=0.05)

@@ -265,6 +265,20 @@ def test_each_metric_is_an_element_of_its_kind(root: ET.Element) -> None:
     assert kinds["unscored_share"] == "mdq:DQ_CompletenessOmission"
 
 
+def test_scores_of_a_class_are_of_classification(class_result: ValidateResult) -> None:
+    root = ET.parse(class_result.quality_path).getroot()
+    told = {
+        text(report, ".//mdq:measureIdentification//mcc:code/*"): (
+            short(report[0].tag),
+            text(report, ".//mdq:nameOfMeasure/*"),
+        )
+        for report in find(root, ".//mdq:report")
+    }
+    kind = "mdq:DQ_ThematicClassificationCorrectness"
+    assert told["f1_class_3"] == (kind, "F1 of class 3")
+    assert told["recall_class_unknown"] == (kind, "recall of class unknown")
+
+
 def test_conformance_is_that_of_the_standard(root: ET.Element, judged: ValidateResult) -> None:
     found = [text(one, "mdq:pass/*") for one in find(root, ".//mdq:DQ_ConformanceResult")]
     told_of = [check for check in judged.standard if check.verdict != "not applicable"]

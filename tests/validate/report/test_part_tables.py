@@ -52,6 +52,17 @@ def test_each_kind_of_parts_has_a_table_of_its_own() -> None:
     assert part_tables([], "b", COLUMNS) == []
 
 
+def test_folds_and_what_training_saw_come_first() -> None:
+    """Names of one word are told without it, what training saw with it."""
+    titles = ("season DJF", "held out", "fold 1/2", "seen in training", "fold 2/2")
+    rows = [row(title, 1, name, 0.5) for title in titles for name in ("rmse_skill", "bias")]
+    seen, folds, seasons = part_tables(rows, "b", COLUMNS)
+    assert [name for name, _, _ in seen.rows] == ["held out", "seen in training"]
+    assert [name for name, _, _ in folds.rows] == ["1/2", "2/2"]
+    assert (seen.heading, folds.heading) == ("By what training saw", "By fold")
+    assert [name for name, _, _ in seasons.rows] == ["DJF"]
+
+
 def test_names_are_escaped_and_ranges_have_a_word_of_warning() -> None:
     template = environment().from_string(
         '{% from "parts.html.j2" import parts %}{{ parts(found) }}'

@@ -146,9 +146,10 @@ def test_where_a_pixel_lies() -> None:
 def test_cells_count_each_pixel_once(engine: Any) -> None:
     statistics = engine.statistics[0]
     low, high = cell_edges(statistics)
-    forecast = np.array([low, high, low - 5, (low + high) / 2])
-    observed = np.array([high, low, low, (low + high) / 2])
-    cells = count_cells(forecast, observed, statistics)
+    forecast = np.array([[low, high, low - 5, (low + high) / 2, low]])
+    observed = np.array([[high, low, low, (low + high) / 2, low]])
+    scored = np.array([[True, True, True, True, False]])
+    cells = count_cells(forecast, observed, scored, statistics)
     assert cells.sum() == 4
     assert cells[0, CELLS - 1] == 1  # [forecast, observed]
     assert cells[CELLS - 1, 0] == 1

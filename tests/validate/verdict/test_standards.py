@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -265,17 +267,23 @@ def test_exit_codes_of_a_shell(make_project: Any, wave: Any) -> None:
     project = make_project(wave)
     train_model(project, model="none", lookback=3, horizon=1)
     codes = {}
+    folder = project.validation_dir("default")
     for line in (
         "--fail-under rmse=1 --standard lulc",
         "--fail-under rmse=0.0001",
         "--standard flood --strict",
         "--fail-under csi=0.5",
     ):
-        command = [sys.executable, "-m", "geoforecast", "-p", project.root, "validate"]
-        done = subprocess.run(
-            [*command, *line.split()], capture_output=True, text=True, check=False
-        )
+        shutil.rmtree(folder, ignore_errors=True)
+        command = [sys.executable, "-m", "geoforecast", "-p", str(project.root), "validate"]
+        chain = f"{shlex.join([*command, *line.split()])} && echo deployed"
+        done = subprocess.run(chain, shell=True, capture_output=True, text=True, check=False)
         codes[line] = (done.returncode, done.stdout + done.stderr)
+        # What follows runs where all is met; what is told is there in any case.
+        assert ("deployed" in done.stdout) == (done.returncode == 0)
+        assert {path.name for path in folder.iterdir()} == {
+            *("item.json", "maps", "metrics.csv", "metrics.json", "quality.xml", "report.html")
+        }
     first, second, third, last = codes.values()
     assert first[0] == 0
     assert "RMSE / training range" in first[1]
