@@ -260,7 +260,7 @@ class Engine:
             tile: the pixels wanted.
             steps: the steps to forecast, consecutive.
             level: of the interval; 0 for none.
-            likely: how many equally likely values, an even number; 0 for none.
+            likely: how many equally likely values; 0 for none.
             finished: as forecasts are written; else before their bias is taken out.
         Yields:
             One Hindcast a step and lead that the lookback allows, by init time.

@@ -65,23 +65,20 @@ class Uncertainty:
     def equally_likely(self, forecast: Array, index: int, size: int) -> Array:
         """(size, band, y, x) values about a forecast, each as likely to be exceeded as the next.
 
-        The ends of intervals of several shares, ascending: what comes lies between any two
-        neighbours with the same probability.
+        Ascending: what comes lies between any two neighbours with the same probability.
 
         Args:
             forecast: (band, y, x) band units, before it is finished.
             index: of its lead, from 0.
-            size: how many, an even number.
+            size: how many.
         """
         result = np.empty((size, *forecast.shape), dtype=np.float32)
         for band in range(len(forecast)):
             lead, reach, classes = self._reach(index, band)
             scores, scored = self.known.scores[lead, band], float(self.known.scored[lead, band])
-            for number in range(size // 2):
-                level = 1 - (2 * number + 1) / size
-                factors = spread.quantiles(scores, scored, level).astype(np.float32)
-                for side, place in ((0, number), (1, size - 1 - number)):
-                    result[place, band] = forecast[band] + factors[classes, side] * reach
+            factors = spread.equal_parts(scores, scored, size).astype(np.float32)
+            for number in range(size):
+                result[number, band] = forecast[band] + factors[classes, number] * reach
         finish = self.finish.from_lead(index)
         for number, values in enumerate(np.maximum(result, self.floor)):
             result[number] = finish(values[None])[0]

@@ -69,6 +69,23 @@ def quantiles(counts: Floats, steps: float, level: float) -> Floats:
     return np.stack([_quantile(own, np.array([tail, 1 - tail])) for own in _trusted(counts, steps)])
 
 
+def equal_parts(counts: Floats, steps: float, size: int) -> Floats:
+    """(CLASSES, size) ascending errors, in units of the spread: between any two lie equally many.
+
+    The outermost lie further out the fewer steps were seen, as the ends of intervals do; towards
+    the middle, of which a few steps tell enough, less and less.
+
+    Args:
+        counts, steps: as for quantiles().
+        size: how many.
+    """
+    levels = (np.arange(size) + 0.5) / size
+    tails = np.minimum(levels, 1 - levels)
+    cautious = tails * (1 - (1 - 2 * tails) * CAUTION_STEPS / (steps + CAUTION_STEPS))
+    levels = np.where(levels < 0.5, cautious, 1 - cautious)
+    return np.stack([_quantile(own, levels) for own in _trusted(counts, steps)])
+
+
 def values_at(
     counts: Floats, steps: float, classes: NDArray[np.int64], probabilities: Floats
 ) -> Floats:

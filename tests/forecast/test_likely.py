@@ -1,4 +1,4 @@
-"""Equally likely values are the ends of intervals, lead by lead, finished as forecasts are."""
+"""Equally likely values are quantiles as intervals have them, finished as forecasts are."""
 
 import numpy as np
 import pytest
@@ -6,11 +6,13 @@ import pytest
 from geoforecast.forecast.engine import open_engine
 from geoforecast.forecast.finish import Finishing
 from geoforecast.raster.grid import Tile
+from geoforecast.references import spread
 from geoforecast.train import train_model
 
 
 @pytest.mark.parametrize("finishing", [Finishing(), Finishing(bias="quantile")])
-def test_they_are_the_ends_of_intervals(make_project, wave, finishing):
+def test_they_are_the_ends_of_intervals(make_project, wave, monkeypatch, finishing):
+    monkeypatch.setattr(spread, "CAUTION_STEPS", 0.0)  # for which intervals are wider
     project = make_project(wave)
     train_model(project, model="none", horizon=3, lookback=3)
     engine = open_engine(project, "default", finishing=finishing)

@@ -59,6 +59,21 @@ def test_few_steps_make_wider_intervals():
     assert widths[1] == pytest.approx(2 * norm.ppf(1 - tail), rel=0.03)
 
 
+def test_equal_parts_hold_equally_many_but_for_the_outermost_of_few_steps():
+    errors = np.random.default_rng(3).standard_normal(200_000).astype(np.float32)
+    counts = counts_of(errors, np.ones(200_000, np.float32), 1.0)
+    many, few = (spread.equal_parts(counts, steps, 20)[-1] for steps in (1e6, 12))
+    np.testing.assert_allclose(many, norm.ppf((np.arange(20) + 0.5) / 20), atol=0.02)
+    assert (np.diff(few) > 0).all()
+    shares = np.diff(norm.cdf(few))
+    # Around the median: of a tail of 0.475 all but 0.05 * 3 / 15 is left, and 0.0595 between two.
+    assert shares[9] == pytest.approx(0.0595, rel=0.05)
+    assert few[0] < many[0]
+    assert few[-1] > many[-1]
+    # The lowest of 20 has a tail of 0.025, of which 12 steps leave 1 - 0.95 * 3 / 15.
+    assert norm.cdf(few[0]) == pytest.approx(0.025 * 0.81, rel=0.1)
+
+
 def test_a_class_without_pixels_borrows_from_all():
     errors = np.random.default_rng(4).standard_normal(50_000).astype(np.float32)
     counts = counts_of(errors, np.ones(50_000, np.float32), 1.0)
