@@ -17,10 +17,9 @@ from geoforecast.forecast.outcome import FORECAST, Hindcast
 from geoforecast.raster.cog import CogWriter
 from geoforecast.raster.grid import Tile
 from geoforecast.validate.metrics.hotspots import NOT_SCORED, SPOTS, hotspot_strips
-from geoforecast.validate.metrics.ssim import MIN_SHARE
 from geoforecast.validate.scoring.accumulate import TileScores, scored_pixels
-from geoforecast.validate.scoring.class_scores import ClassScores
-from geoforecast.validate.scoring.scores import Scores, map_reference
+from geoforecast.validate.scoring.scores import map_reference
+from geoforecast.validate.scoring.shown import Moment, Steps, moment
 from geoforecast.validate.source import Source
 
 PREVIEW_PX = 1000  # longest side of a drawn map
@@ -203,24 +202,6 @@ def bias_and_skill(
     return bias, 1 - np.sqrt(ratio)
 
 
-def shown_steps(scores: Scores | ClassScores) -> dict[tuple[int, int], int]:
-    """Which cube step the difference map of each (band, lead) index pair shows.
-
-    The last test step of which at least a quarter is scored, else the best covered one; a
-    pair of which nothing is scored is left out.
-    """
-    chosen: dict[tuple[int, int], int] = {}
-    counts = scores.counts
-    for lead, band in np.ndindex(*counts.shape[1:]):
-        column = counts[:, lead, band]
-        if not column.any():
-            continue
-        full = np.flatnonzero(column >= MIN_SHARE * scores.pixels)
-        index = int(full[-1]) if full.size else int(column.argmax())
-        chosen[band, lead] = scores.steps[index]
-    return chosen
-
-
 @dataclass(frozen=True)
 class Shown:
     """Small copies of the maps, to draw.
@@ -236,31 +217,74 @@ class Shown:
     steps: dict[tuple[int, int], int]
 
 
-def write_differences(folder: Path, engine: Source, scores: Scores, tile_px: int) -> Shown:
-    """Write forecast minus observed of one test step for every band and lead.
+class DifferenceWriter:
+    """Writes forecast minus observed of one test step for every band and lead.
 
     Args:
         folder: where the GeoTIFFs go.
-        engine: hindcasts the chosen steps once more.
-        scores: tell which steps are worth showing.
+        engine: for grid, bands and units.
+        steps: cube step of each (band, lead) that is shown.
+    """
+
+    def __init__(self, folder: Path, engine: Source, steps: Steps) -> None:
+        grid, times = engine.cube.grid, engine.cube.times
+        tags = {pair: {"VALID_TIME": f"{times[step]}Z"} for pair, step in steps.items()}
+        self.steps = steps
+        self._writer = MapWriter(folder, engine, [DIFFERENCE], tags=tags)
+        bands = range(len(engine.band_names))
+        self._pairs = {band: (Preview(grid.shape), Preview(grid.shape)) for band in bands}
+
+    def __enter__(self) -> DifferenceWriter:
+        self._writer.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._writer.__exit__(*error)
+
+    def put(self, at: tuple[int, int], shown: Moment, tile: Tile) -> None:
+        """Write one tile of a (band, lead)."""
+        band, lead = at
+        self._writer.put(MapKey(band, lead, DIFFERENCE), shown.difference, tile)
+        if lead == 0:
+            self._pairs[band][0].put(shown.observed, tile)
+            self._pairs[band][1].put(shown.forecast, tile)
+
+    @property
+    def shown(self) -> Shown:
+        """Small copies of what was written."""
+        pairs = {band: (came.values, made.values) for band, (came, made) in self._pairs.items()}
+        maps = {key: preview.values for key, preview in self._writer.previews.items()}
+        return Shown(maps, pairs, self.steps)
+
+
+def write_differences(
+    folder: Path, engine: Source, methods: Sequence[str], steps: Steps, tile_px: int
+) -> Shown:
+    """Write difference maps of steps that the pass did not keep: they are hindcast once more.
+
+    Args:
+        folder: where the GeoTIFFs go.
+        engine: makes the hindcasts.
+        methods: that are scored.
+        steps: cube step of each (band, lead) that is shown.
         tile_px: side of the tiles.
     """
-    grid, steps = engine.cube.grid, shown_steps(scores)
-    times = engine.cube.times
-    tags = {pair: {"VALID_TIME": f"{times[step]}Z"} for pair, step in steps.items()}
-    pairs = {band: (Preview(grid.shape), Preview(grid.shape)) for band in range(len(scores.bands))}
-    with MapWriter(folder, engine, [DIFFERENCE], tags=tags) as writer:
-        for tile in grid.tiles(tile_px):
+    with DifferenceWriter(folder, engine, steps) as writer:
+        for tile in engine.cube.grid.tiles(tile_px):
             for step in sorted(set(steps.values())):
                 for hindcast in engine.hindcasts(tile, range(step, step + 1)):
-                    for band in range(len(scores.bands)):
-                        if steps.get((band, hindcast.lead - 1)) == step:
-                            _put_difference(writer, pairs, hindcast, scores.methods, band, tile)
-    return Shown(
-        {key: preview.values for key, preview in writer.previews.items()},
-        {band: (observed.values, made.values) for band, (observed, made) in pairs.items()},
-        steps,
-    )
+                    for band in range(len(engine.band_names)):
+                        at = (band, hindcast.lead - 1)
+                        if steps.get(at) == step:
+                            writer.put(at, _moment(hindcast, methods, band), tile)
+    return writer.shown
+
+
+def _moment(hindcast: Hindcast, methods: Sequence[str], band: int) -> Moment:
+    observed = hindcast.observed[band]
+    usable = hindcast.valid[band] & np.isfinite(observed)
+    scored = scored_pixels(hindcast, methods, band)
+    return moment(hindcast.forecasts[FORECAST][band], observed, usable, scored)
 
 
 def write_hotspots(folder: Path, engine: Source) -> dict[MapKey, NDArray[np.float32]]:
@@ -305,23 +329,3 @@ def file_slugs(bands: Sequence[str]) -> list[str]:
         taken = {other.lower() for other in slugs}
         slugs.append(f"{slug}-{number}" if slug.lower() in taken else slug)
     return slugs
-
-
-def _put_difference(
-    writer: MapWriter,
-    pairs: dict[int, tuple[Preview, Preview]],
-    hindcast: Hindcast,
-    methods: Sequence[str],
-    band: int,
-    tile: Tile,
-) -> None:
-    scored = scored_pixels(hindcast, methods, band)
-    forecast, observed = hindcast.forecasts[FORECAST][band], hindcast.observed[band]
-    # The subtraction only where scored: what lies elsewhere may be any number.
-    difference = np.full(scored.shape, np.nan, dtype=np.float32)
-    difference[scored] = forecast[scored] - observed[scored]
-    writer.put(MapKey(band, hindcast.lead - 1, DIFFERENCE), difference, tile)
-    if hindcast.lead == 1:
-        usable = hindcast.valid[band] & np.isfinite(observed)
-        pairs[band][0].put(np.where(usable, observed, np.float32(np.nan)), tile)
-        pairs[band][1].put(forecast, tile)

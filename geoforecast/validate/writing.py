@@ -20,6 +20,7 @@ from geoforecast.system import granted_cpus, keep_heap_small
 from geoforecast.validate.maps import (
     ALWAYS,
     BOUNDED,
+    DifferenceWriter,
     MapKey,
     MapWriter,
     Shown,
@@ -51,6 +52,7 @@ from geoforecast.validate.scoring.partings import NO_PARTINGS, Partings, open_pa
 from geoforecast.validate.scoring.room import room_for
 from geoforecast.validate.scoring.rows import MetricRow, metric_rows
 from geoforecast.validate.scoring.scores import Scores, map_reference
+from geoforecast.validate.scoring.shown import expected_steps, shown_steps
 from geoforecast.validate.scoring.thresholds import band_events, event_summaries, refuse_events
 from geoforecast.validate.scoring.views import Views
 from geoforecast.validate.source import Source
@@ -250,15 +252,25 @@ def _score(
     references = [method for method in engine.methods if method != FORECAST]
     bounded = settings.interval > 0 and engine.has_intervals
     quantities = ALWAYS + (BOUNDED if bounded else ())
+    expected = expected_steps(engine)
     while True:
         methods = (FORECAST, *(m for m in references if m not in left_out))
         views = Views(frame_plan(engine), events)
-        with MapWriter(maps, engine, quantities, tags=map_tags(engine, methods)) as writer:
+        with (
+            MapWriter(maps, engine, quantities, tags=map_tags(engine, methods)) as writer,
+            DifferenceWriter(maps, engine, expected) as differences,
+        ):
 
             def take(
-                tile: Tile, found: TileScores, writer: MapWriter = writer, views: Views = views
+                tile: Tile,
+                found: TileScores,
+                writer: MapWriter = writer,
+                differences: DifferenceWriter = differences,
+                views: Views = views,
             ) -> None:
                 writer.put_scores(tile, found)
+                for at, kept in found.views.kept.items():
+                    differences.put(at, kept, tile)
                 views.add(tile, found.views)
 
             scores = score_raster(
@@ -277,7 +289,9 @@ def _score(
             break
         left_out.update(missing)
     spots = write_hotspots(maps, engine)
-    shown = write_differences(maps, engine, scores, room.side)
+    steps, shown = shown_steps(scores), differences.shown
+    if steps != expected:  # some method has no value where something was observed
+        shown = write_differences(maps, engine, methods, steps, room.side)
     means: dict[MapKey, Any] = {key: item.values for key, item in writer.previews.items()}
     everything = Shown({**means, **spots, **shown.maps}, shown.pairs, shown.steps)
     return scores, views, everything, left_out

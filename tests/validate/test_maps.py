@@ -11,18 +11,21 @@ import pytest
 import rasterio
 
 from geoforecast.raster.grid import Tile
+from geoforecast.settings import ValidateSettings
 from geoforecast.validate import maps
 from geoforecast.validate.maps import (
     DIFFERENCE,
+    DifferenceWriter,
     MapKey,
     Preview,
     bias_and_skill,
     file_slugs,
-    shown_steps,
     write_differences,
 )
 from geoforecast.validate.result import ValidateResult
-from geoforecast.validate.scoring.accumulate import score_raster
+from geoforecast.validate.scoring.accumulate import TileScores, score_raster
+from geoforecast.validate.scoring.shown import expected_steps, shown_steps
+from geoforecast.validate.writing import write_validation
 
 
 def test_bias_and_skill_of_two_by_two() -> None:
@@ -74,14 +77,63 @@ def test_bias_and_skill_maps_hold_all_test_steps(engine: Any, result: ValidateRe
 
 
 def test_maps_do_not_depend_on_tiles_or_junk(engine: Any, tmp_path: Path) -> None:
-    whole = score_raster(engine, engine.methods, 512, lambda *_: None)
-    shown = write_differences(tmp_path / "whole", engine, whole, 512)
+    steps = expected_steps(engine)
+    shown = write_differences(tmp_path / "whole", engine, engine.methods, steps, 512)
     junk = dataclasses.replace(engine, junk=1e9)
-    tiled = write_differences(tmp_path / "tiled", junk, whole, 7)
+    tiled = write_differences(tmp_path / "tiled", junk, engine.methods, steps, 7)
     for key, values in shown.maps.items():
         np.testing.assert_array_equal(tiled.maps[key], values)
     assert np.nanmax(np.abs(shown.maps[MapKey(0, 0, DIFFERENCE)])) < 1
     assert np.nanmax(tiled.pairs[1][0]) < 400
+
+
+@pytest.mark.parametrize("tile_px", [7, 512])
+def test_the_pass_keeps_what_hindcasting_again_would_show(
+    engine: Any, tmp_path: Path, tile_px: int
+) -> None:
+    steps = expected_steps(engine)
+    junk = dataclasses.replace(engine, junk=1e9)
+    again = write_differences(tmp_path / "again", junk, engine.methods, steps, tile_px)
+    with DifferenceWriter(tmp_path / "kept", junk, steps) as writer:
+
+        def take(tile: Tile, found: TileScores) -> None:
+            for at, kept in found.views.kept.items():
+                writer.put(at, kept, tile)
+
+        scores = score_raster(junk, junk.methods, tile_px, take)
+    assert shown_steps(scores) == steps
+    shown = writer.shown
+    for key, values in again.maps.items():
+        np.testing.assert_array_equal(shown.maps[key], values)
+    for band, pair in again.pairs.items():
+        for values, other in zip(pair, shown.pairs[band], strict=True):
+            np.testing.assert_array_equal(values, other)
+    names = sorted(path.name for path in (tmp_path / "again").iterdir())
+    assert len(names) == 6
+    for name in names:
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "kept" / name).read_bytes()
+
+
+def test_a_step_that_no_method_covers_is_not_shown(
+    engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the pass expected another step, the one that was scored is hindcast once more."""
+    hindcasts = type(engine).hindcasts
+
+    def hindcast(self: Any, tile: Tile, steps: range, *args: Any, **kwargs: Any) -> Any:
+        for one in hindcasts(self, tile, steps, *args, **kwargs):
+            if one.step == 13:  # the last one
+                one.forecasts["persistence"] = np.full_like(one.observed, np.nan)
+            yield one
+
+    assert set(expected_steps(engine).values()) == {13}
+    monkeypatch.setattr(type(engine), "hindcasts", hindcast)
+    result = write_validation(tmp_path / "run", engine, ValidateSettings(tile=16))
+    pixels, _, tags = read(result, "NDVI_lead1_difference.tif")
+    assert tags["VALID_TIME"] == "2024-07-11T00:00:00Z"
+    hindcast_12 = next(engine.hindcasts(engine.cube.grid.whole, range(12, 13)))
+    expected = hindcast_12.forecasts["forecast"][0] - hindcast_12.observed[0]
+    np.testing.assert_array_equal(pixels, np.where(hindcast_12.valid[0], expected, np.nan))
 
 
 def test_the_step_shown_is_the_last_well_covered_one(engine: Any) -> None:
@@ -94,6 +146,15 @@ def test_the_step_shown_is_the_last_well_covered_one(engine: Any) -> None:
     # lead 1: the second test step (11); lead 2: none is a quarter, the best is 11; lead 3 and
     # the other band: nothing.
     assert chosen == {(0, 0): 11, (0, 1): 11}
+
+
+def test_the_step_that_is_expected_is_known_from_the_cube(engine: Any) -> None:
+    _, valid = engine.cube.read(10, 14)
+    counts = valid.sum(axis=(2, 3))
+    assert (counts[-1] >= 0.25 * 713).all()  # half of the last one is under clouds
+    assert expected_steps(engine) == {(band, lead): 13 for band in (0, 1) for lead in range(3)}
+    early = dataclasses.replace(engine, split=dataclasses.replace(engine.split, steps=12))
+    assert set(expected_steps(early).values()) == {11}
 
 
 @pytest.mark.parametrize("tile_px", [3, 8, 64])

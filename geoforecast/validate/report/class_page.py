@@ -16,7 +16,7 @@ from geoforecast.forecast.kinds import BINARY, CATEGORICAL
 from geoforecast.forecast.outcome import FORECAST
 from geoforecast.raster.cog import CogWriter
 from geoforecast.validate.folds import Folded
-from geoforecast.validate.maps import Preview, file_slugs, shown_steps
+from geoforecast.validate.maps import Preview, file_slugs
 from geoforecast.validate.metrics.classes import reliability_parts
 from geoforecast.validate.metrics.one_class import ONE_CLASS
 from geoforecast.validate.metrics.pooled import metrics
@@ -37,6 +37,7 @@ from geoforecast.validate.scoring.class_parts import OUTCOMES
 from geoforecast.validate.scoring.class_scores import ClassScores, judge
 from geoforecast.validate.scoring.confusion import confusion_rows
 from geoforecast.validate.scoring.rows import MetricRow
+from geoforecast.validate.scoring.shown import shown_steps
 from geoforecast.validate.source import Source
 from geoforecast.validate.verdict.standards import Check
 from geoforecast.validate.verdict.summary import LeadSummary

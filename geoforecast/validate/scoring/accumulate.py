@@ -7,7 +7,7 @@ the result is the same for any tile size but for the last bits of the sums.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +36,7 @@ from geoforecast.validate.scoring.scores import (
     normal_method,
     scale_of,
 )
+from geoforecast.validate.scoring.shown import expected_steps
 from geoforecast.validate.scoring.sums import SUMS, add_errors, add_squares, frame_sums, lattice
 from geoforecast.validate.scoring.threads import in_order
 from geoforecast.validate.scoring.views import Seen, TileViews
@@ -127,6 +128,7 @@ def score_raster(
     temporal: dict[Key, NDArray[np.float64]] = {}
     parts = _no_parts(shape[1:4], partings)
     frames_each = len(steps) * engine.horizon
+    wanted = {at: step - steps.start for at, step in expected_steps(engine).items()}
 
     def count(done: int) -> None:
         if progress:
@@ -139,7 +141,7 @@ def score_raster(
             if jobs == 1 or number == 0:  # others are done side by side
                 count(number * frames_each + done)
 
-        return score_tile(engine, methods, tile, each, interval, thresholds, partings)
+        return score_tile(engine, methods, tile, each, interval, thresholds, partings, wanted)
 
     for (number, tile), scores in in_order(work, list(enumerate(tiles)), jobs):
         total += scores.sums
@@ -196,9 +198,10 @@ def score_tile(
     count: Callable[[int], None],
     interval: float,
     thresholds: Sequence[Sequence[float]],
-    partings: Partings = NO_PARTINGS,
+    partings: Partings,
+    wanted: Mapping[tuple[int, int], int],
 ) -> TileScores:
-    """Score one tile; see score_raster."""
+    """Score one tile; see score_raster, and for ``wanted`` TileViews."""
     shape, steps = engine.cube.grid.shape, engine.split.test_steps
     margin = REACH_PX if any(thresholds) else max(MARGIN_PX, NEAR_PX)
     outer = tile.expanded(margin, shape)
@@ -226,7 +229,9 @@ def score_tile(
             for key in looks.fields
         },
         parts=_no_parts((engine.horizon, len(methods), bands), partings),
-        views=TileViews.empty(frame_plan(engine), tile, thresholds, bounded=interval > 0),
+        views=TileViews.empty(
+            frame_plan(engine), tile, thresholds, bounded=interval > 0, wanted=wanted
+        ),
     )
     fixed = partings.labels(tile)
     rules = _Rules(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ SEASONS = ("DJF", "MAM", "JJA", "SON")  # by the first letters of their months
 LEAST_MONTHS = 3  # that test steps lie in, or there are no seasons to tell of
 
 Labels = NDArray[np.int32]
+_ALONE = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,10 @@ class Partings:
 
     def labels(self, tile: Tile) -> list[Labels]:
         """Of each fixed way; see Parting."""
-        return [one.at(tile) for one in self.fixed]
+        # GDAL's bindings silence warnings for all threads at once, and put back what another
+        # thread had silenced: tiles in threads would warn of what nobody did.
+        with _ALONE:
+            return [one.at(tile) for one in self.fixed]
 
     def with_ranges(self, fixed: Sequence[Labels], observed: NDArray[Any]) -> list[Labels]:
         """The labels of each way, of what was observed in a tile.

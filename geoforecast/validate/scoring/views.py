@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from geoforecast.samples.normaliser import BandStatistics
 from geoforecast.validate.metrics.came import WIDER
 from geoforecast.validate.metrics.ensemble import SIZE
 from geoforecast.validate.scoring.frames import FramePlan, Frames
+from geoforecast.validate.scoring.shown import Moment, moment
 
 CELLS = 96  # a side, of forecast against observed values
 LEAST_SHARE = 0.5  # of SSIM's window that must be scored for a pixel's similarity to count
@@ -57,6 +58,8 @@ class TileViews:
         chances: (lead, band, threshold, 2, SIZE + 1) pixels where an event did not come and where
             it came, by how many of the equally likely values had it.
         frames: small copies.
+        wanted: step of the test block whose pixels are kept, by (band, lead), from 0.
+        kept: those pixels.
     """
 
     size: NDArray[np.float32]
@@ -67,10 +70,17 @@ class TileViews:
     cells: NDArray[np.int64]
     chances: NDArray[np.int64]
     frames: Frames
+    wanted: Mapping[tuple[int, int], int]
+    kept: dict[tuple[int, int], Moment]
 
     @staticmethod
     def empty(
-        plan: FramePlan, tile: Tile, events: Sequence[Sequence[float]], *, bounded: bool
+        plan: FramePlan,
+        tile: Tile,
+        events: Sequence[Sequence[float]],
+        *,
+        bounded: bool,
+        wanted: Mapping[tuple[int, int], int],
     ) -> TileViews:
         """Nothing yet.
 
@@ -79,6 +89,7 @@ class TileViews:
             tile: the part.
             events: thresholds of each band.
             bounded: whether there is an interval.
+            wanted: step of the test block whose pixels are kept, by (band, lead), from 0.
         """
         layers = (plan.leads, plan.bands)
         maps = (*layers, *tile.shape)
@@ -93,6 +104,8 @@ class TileViews:
             cells=np.zeros((*layers, CELLS, CELLS), np.int64),
             chances=np.zeros((*layers, most, 2, SIZE + 1), np.int64),
             frames=Frames(plan, tile),
+            wanted=wanted,
+            kept={},
         )
 
     def see(
@@ -124,6 +137,8 @@ class TileViews:
                 self.chances[lead, band, number] += count_likely(seen, np.float32(threshold))
         came = np.where(seen.usable, seen.observed, nothing)
         self.frames.keep(step, lead, band, (came, seen.forecast))
+        if self.wanted.get((band, lead)) == step:
+            self.kept[band, lead] = moment(seen.forecast, seen.observed, seen.usable, own)
         if lead == 0:
             scored = np.where(own, seen.observed, nothing)
             courses = (scored, seen.forecast, seen.lower, seen.upper, seen.reference)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyogrio
 import pytest
+import rasterio.features
 import shapely
 from affine import Affine
 
@@ -203,3 +207,32 @@ def test_nothing_is_divided_unasked() -> None:
     grid = Grid("", Affine(1, 0, 0, 0, -1, 0), (10, 10))
     assert open_partings(ValidateSettings(), grid).titles == ()
     assert parts_table(()) == []
+
+
+def test_labels_of_tiles_in_threads_warn_of_nothing(
+    engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who silences warnings does so for all threads, so only one may be at it."""
+    zones = write_zones(tmp_path / "z.gpkg", west=box(0, 0, 10, 23))
+    partings = open_partings(ValidateSettings(regions=str(zones)), engine.cube.grid)
+    inside, most, guard = 0, 0, threading.Lock()
+    rasterize = rasterio.features.rasterize
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        nonlocal inside, most
+        with guard:
+            inside += 1
+            most = max(most, inside)
+        time.sleep(0.02)
+        try:
+            return rasterize(*args, **kwargs)
+        finally:
+            with guard:
+                inside -= 1
+
+    monkeypatch.setattr(rasterio.features, "rasterize", watched)
+    tiles = list(engine.cube.grid.tiles(8))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(partings.labels, tiles))
+    assert most == 1
+    assert len(found) == len(tiles)
