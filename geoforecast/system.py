@@ -82,7 +82,7 @@ def gdal_cache_mib() -> int:
     return max(64, int(granted_memory_bytes() * GDAL_CACHE_SHARE / 2**20))
 
 
-def keep_heap_small(jobs: int) -> None:
+def keep_heap_small(jobs: int, spare_bytes: int = USUAL_TRIM_BYTES) -> None:
     """Give large arrays back when they are freed, and let threads share what is free.
 
     glibc keeps a heap for each thread, and comes to keep arrays of up to 32 MiB in it: two
@@ -90,11 +90,12 @@ def keep_heap_small(jobs: int) -> None:
 
     Args:
         jobs: threads that will allocate; called before they begin.
+        spare_bytes: what may stay free at the end of a heap, for work that often asks for it anew.
     """
     with contextlib.suppress(AttributeError, OSError):
         library = ctypes.CDLL("libc.so.6")
         library.mallopt(_MMAP_THRESHOLD, LARGE_BYTES)
-        library.mallopt(_TRIM_THRESHOLD, USUAL_TRIM_BYTES)
+        library.mallopt(_TRIM_THRESHOLD, spare_bytes)
         library.mallopt(_ARENA_MAX, -(-jobs // THREADS_PER_ARENA))
         library.malloc_trim(0)  # what keep_heap() kept
 

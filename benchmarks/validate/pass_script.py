@@ -20,7 +20,7 @@ from geoforecast.settings import ValidateSettings
 from geoforecast.system import granted_cpus, keep_heap_small
 from geoforecast.validate.pairing import pair_cubes
 from geoforecast.validate.scoring.accumulate import score_raster
-from geoforecast.validate.scoring.room import room_for
+from geoforecast.validate.scoring.room import SPARE_BYTES, room_for
 from geoforecast.validate.scoring.rows import metric_rows
 
 COMPARED = ("rmse", "mae", "bias", "correlation", "ssim")
@@ -29,7 +29,7 @@ COMPARED = ("rmse", "mae", "bias", "correlation", "ssim")
 def main() -> None:
     """Score, and say how long it took."""
     project, jobs = Project(Path(sys.argv[1])), granted_cpus()
-    keep_heap_small(jobs)
+    keep_heap_small(jobs, SPARE_BYTES)
     roles = (project.comparison("compared", role) for role in ("forecast", "observed"))
     source = pair_cubes(*(open_cube(role.cube_path) for role in roles))
     wall, cpu = time.perf_counter(), time.process_time()

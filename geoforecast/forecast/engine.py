@@ -288,7 +288,7 @@ class Engine:
                 uncertainty = self._uncertainty(stream, finish)
             forecasts = {name: finish.clipped(values) for name, values in forecasts.items()}
             forecasts[FORECAST] = finish(forecast)
-            observed, valid = self.series.observed(init + 1, init + 1 + leads, tile)
+            observed, valid = stream.came(init + 1, init + 1 + leads, tile)
             last = stream.lookback[-1].values_BHW
             made = Made(init, inner, forecasts, forecast, uncertainty, observed, valid, last, level)
             for lead in range(max(1, steps.start - init), leads + 1):

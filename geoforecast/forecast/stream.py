@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from geoforecast.forecast.kinds import CATEGORICAL
 from geoforecast.forecast.mixing import Members, Mixer, is_moving, member_references
 from geoforecast.forecast.series import Series
 from geoforecast.raster.cube import CHUNK_STEPS
@@ -185,6 +186,22 @@ class TileStream:
                 del self._blocks[old]
         values, valid = self._blocks[start]
         return values[step - start], valid[step - start]
+
+    def came(self, start: int, stop: int, part: Tile) -> tuple[Array, NDArray[np.bool_]]:
+        """What Series.observed says of steps ``[start, stop)`` of a part of the tile.
+
+        Args:
+            start, stop: from the next step to take in on.
+            part: lies inside the tile.
+        Returns:
+            values, band units, and validity; (step, band, y, x) each.
+        """
+        if self.series.target.kind == CATEGORICAL:  # there an unknown class is no gap
+            return self.series.observed(start, stop, part)
+        inside = (slice(None), *part.within(self.tile))
+        found = [self.observed(step) for step in range(start, stop)]
+        values, valid = (np.stack([one[inside] for one in layer]) for layer in zip(*found, strict=True))
+        return values, valid
 
     def _expect(self, days: Sequence[float], made: Mapping[str, Array]) -> None:
         following = self.step + 1

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from geoforecast.errors import CubeError
 from geoforecast.raster.cube_writer import CHUNK_PX, CHUNK_STEPS, FORMAT, CubeWriter
 from geoforecast.raster.grid import Grid, Tile
+from geoforecast.system import granted_cpus
 
 if TYPE_CHECKING:
     import xarray
@@ -38,6 +39,8 @@ __all__ = [
     "update_meta",
 ]
 
+# Pixels are read by zarrs; what it cannot read, Zarr's own reader does.
+READER = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}
 MAKE_AGAIN = "Make it again: geoforecast stack FOLDER --overwrite."
 
 
@@ -214,7 +217,9 @@ def _opened(path: Path) -> Cube:
             remedy=MAKE_AGAIN,
         )
     mapping = dict(root["spatial_ref"].attrs)
-    values, valid, observed = root["values"], root["valid"], root["observed"]
+    # An array keeps the reader that is set while it is opened.
+    with zarr.config.set({**READER, "threading.max_workers": granted_cpus()}):
+        values, valid, observed = root["values"], root["valid"], root["observed"]
     filled = observed.ndim == 4
     times = np.asarray(root["time"][:]).astype("datetime64[s]")
     cube = Cube(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -32,9 +32,6 @@ log = logging.getLogger(__name__)
 PLAIN = ("persistence", "climatology", "mean", "trend", "advection")
 ALONE_SECONDS = 43_200  # how far apart two times may be that are to be one, where there is but one
 MOST_NAMED = 5
-
-
-Reader = Callable[[int, int, Tile], tuple[NDArray[Any], NDArray[np.bool_]]]
 
 
 @dataclass(frozen=True)
@@ -124,8 +121,7 @@ class Given:
             lookback=1,
             expect_from=len(self.series.days),  # no residual is ever asked for
         )
-        handed_in = _Steps(self.forecasts.read, len(self.forecasts.times), tile)
-        came = _Steps(self.series.observed, len(self.series.days), tile)
+        handed_in = _Steps(self.forecasts, tile)
         nothing = np.full((len(self.band_names), *tile.shape), np.nan, dtype=np.float32)
         for step in (one for one in steps if one in self.pairs):
             made = dict.fromkeys(self.references, nothing)
@@ -135,9 +131,9 @@ class Given:
                 simple = stream.forecasts(days, self.references)
                 made = {name: values[0][inner] for name, values in simple.items()}
             values = self._handed_in(*handed_in.at(self.pairs[step]))
-            observed, valid = came.at(step)
+            observed, valid = stream.came(step, step + 1, tile)
             forecasts = {FORECAST: values, **made}
-            yield Hindcast(step, 1, forecasts, observed, valid)
+            yield Hindcast(step, 1, forecasts, observed[0], valid[0])
 
     def _handed_in(self, values: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[np.float32]:
         """(band, y, x) of a step of the forecasts, NaN where there is none.
@@ -160,16 +156,10 @@ class Given:
 
 
 class _Steps:
-    """Steps of a tile in the order of time; each chunk is decoded once.
+    """Steps of a tile of a cube in the order of time; each chunk is decoded once."""
 
-    Args:
-        read: (first step, last step + 1, tile) -> (step, band, y, x) values and validity.
-        count: how many steps there are.
-        tile: the pixels.
-    """
-
-    def __init__(self, read: Reader, count: int, tile: Tile) -> None:
-        self._read, self._count, self._tile = read, count, tile
+    def __init__(self, cube: Cube, tile: Tile) -> None:
+        self._cube, self._tile = cube, tile
         self._start = -CHUNK_STEPS
         self._block: tuple[NDArray[Any], NDArray[np.bool_]] | None = None
 
@@ -178,8 +168,8 @@ class _Steps:
         start = step - step % CHUNK_STEPS
         if self._block is None or start != self._start:
             self._block = None  # not both at once
-            stop = min(start + CHUNK_STEPS, self._count)
-            self._start, self._block = start, self._read(start, stop, self._tile)
+            stop = min(start + CHUNK_STEPS, len(self._cube.times))
+            self._start, self._block = start, self._cube.read(start, stop, self._tile)
         values, valid = self._block
         return values[step - start], valid[step - start]
 

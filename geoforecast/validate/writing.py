@@ -49,7 +49,7 @@ from geoforecast.validate.scoring.confusion import confusion_json
 from geoforecast.validate.scoring.frames import Frames
 from geoforecast.validate.scoring.part_rows import rows_of_parts
 from geoforecast.validate.scoring.partings import NO_PARTINGS, Partings, open_partings
-from geoforecast.validate.scoring.room import room_for
+from geoforecast.validate.scoring.room import SPARE_BYTES, room_for
 from geoforecast.validate.scoring.rows import MetricRow, metric_rows
 from geoforecast.validate.scoring.scores import Scores, map_reference
 from geoforecast.validate.scoring.shown import expected_steps, shown_steps
@@ -88,7 +88,7 @@ def write_validation(
         known: parts that are told unasked.
     """
     jobs = jobs or granted_cpus()
-    keep_heap_small(jobs)
+    keep_heap_small(jobs, SPARE_BYTES)
     if len(engine.split.test_steps) == 0:
         raise SeriesTooShortError(
             "The run has no test steps.", remedy="Add newer scenes, or stack with a larger --test."

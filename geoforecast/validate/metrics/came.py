@@ -15,6 +15,7 @@ from geoforecast.samples.normaliser import BandStatistics
 from geoforecast.validate.metrics.alignment import REACH_PX
 from geoforecast.validate.metrics.neighbours import Weights, weigh
 from geoforecast.validate.metrics.spectra import ring_power, whole_blocks
+from geoforecast.validate.metrics.variogram import pair_counts, square_sums
 
 BINS = 512
 WIDER = 0.1  # of the range of the training values, on both sides
@@ -71,6 +72,15 @@ class Came:
     def counts(self) -> NDArray[np.int64]:
         """(BINS,)"""
         return self.counts_of(self.observed)
+
+    @cached_property
+    def pairs(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(LAGS_PX,) pairs of pixels so far apart, and their squared differences."""
+        return pair_counts(self.scored[self.inner], self.side), self.squares_of(self.observed)
+
+    def squares_of(self, field: NDArray[Any]) -> NDArray[np.float64]:
+        """(LAGS_PX,) squared differences of a field on the same pixels."""
+        return square_sums(field[self.inner], self.scored[self.inner], self.side)
 
     def power_of(self, field: NDArray[Any]) -> NDArray[np.float64]:
         """(wavenumber,) of a field on the same pixels."""

@@ -33,7 +33,6 @@ from geoforecast.validate.metrics.variogram import (
     SILL_SHARE,
     VARIOGRAM_SUMS,
     Variogram,
-    variogram_sums,
 )
 
 FIELD = "field"  # a kind of metrics: of frames, not of pixels
@@ -70,7 +69,7 @@ class FieldSums:
         spectra: see PooledFields.
         counts: see PooledFields.
         shifts: (step, SHIFTS, SHIFTS, ALIGNMENT_SUMS).
-        pairs: (LAGS_PX, VARIOGRAM_SUMS), see variogram_sums.
+        pairs: (LAGS_PX, VARIOGRAM_SUMS), see variogram.py.
     """
 
     neighbours: NDArray[np.float64]
@@ -108,9 +107,8 @@ class FieldSums:
             self.spectra = self.spectra + Spectra(came.side, len(came.corners), *powers)
         self.counts[0] += came.counts
         self.counts[1] += came.counts_of(forecast)
-        self.pairs += variogram_sums(
-            forecast[inner], came.observed[inner], scored[inner], came.side
-        )
+        squares = came.squares_of(forecast), came.squares_of(error)
+        self.pairs += np.stack([*came.pairs, *squares], axis=1)
         self.shifts[step] += alignment_sums(
             forecast, came.observed, scored, inner, came.kept, shift
         )

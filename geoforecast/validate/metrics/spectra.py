@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numba
@@ -20,7 +21,7 @@ BLOCK_PX, SMALL_BLOCK_PX = 64, 32
 LARGE_PX = 256  # a side of a raster that has the larger ones
 LEAST_PX = 8
 FULL_SHARE = 0.9  # of a block's pixels must be valid; the others are set to the block's mean
-BLOCKS_AT_ONCE = 32  # a transform of few stays in the cache
+BLOCKS_AT_ONCE = 4  # a transform of few stays in the cache
 SHORT_PX = 8.0  # wavelengths below are the fine structure
 
 
@@ -140,20 +141,37 @@ def ring_power(
         scored: (y, x) bool.
         corners, side: of the blocks; see whole_blocks.
     """
+    window, rings = _plan(side)
+    power = np.zeros((side, 2 * (side // 2 + 1)))  # of real and imaginary parts
+    for first in range(0, len(corners), BLOCKS_AT_ONCE):
+        cut = _cut(field, scored, corners[first : first + BLOCKS_AT_ONCE], window)
+        _add_power(fft.rfft2(cut, overwrite_x=True).view(np.float64), power)
+    total = power[:, ::2] + power[:, 1::2]
+    # The half of the transform that a real field repeats.
+    total[:, 1:-1] *= 2
+    total /= side**4
+    count = side // 2
+    summed = np.bincount(rings.ravel(), total.ravel(), count + 2)
+    return summed[1 : count + 1].astype(np.float64)
+
+
+@lru_cache(maxsize=4)
+def _plan(side: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """(y, x) window of a block, and (y, x) rings of the half of its transform that is made."""
     bell = np.hanning(side + 1)[:-1]  # periodic
     # So that white noise keeps its variance.
     window = np.outer(bell, bell) / np.square(bell).mean()
-    rings, count = _rings(side), side // 2
-    power = np.zeros((side, count + 1))
-    for first in range(0, len(corners), BLOCKS_AT_ONCE):
-        cut = _cut(field, scored, corners[first : first + BLOCKS_AT_ONCE], window)
-        waves = fft.rfft2(cut, overwrite_x=True)
-        power += (np.square(waves.real) + np.square(waves.imag)).sum(axis=0)
-    # The half of the transform that a real field repeats.
-    power[:, 1:-1] *= 2
-    power /= side**4
-    summed = np.bincount(rings[:, : count + 1].ravel(), power.ravel(), count + 2)
-    return summed[1 : count + 1].astype(np.float64)
+    return window, _rings(side)[:, : side // 2 + 1]
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_power(waves: NDArray[np.float64], power: NDArray[np.float64]) -> None:
+    """Add the squares of (block, y, x) to (y, x)."""
+    for number in range(waves.shape[0]):
+        for row in range(waves.shape[1]):
+            line, total = waves[number, row], power[row]
+            for col in range(total.shape[0]):
+                total[col] += line[col] * line[col]
 
 
 @numba.njit(cache=True, nogil=True)

@@ -75,29 +75,45 @@ class PooledLag:
     error: float
 
 
-def variogram_sums(
-    forecast: NDArray[Any], observed: NDArray[Any], scored: NDArray[np.bool_], side: int
-) -> NDArray[np.float64]:
-    """Squared differences of all pairs of scored pixels of a row or a column, by distance.
+def pair_counts(scored: NDArray[np.bool_], side: int) -> NDArray[np.float64]:
+    """(LAGS_PX,) how many pairs of scored pixels lie so far apart in a row or a column.
 
     Pairs whose two pixels lie in one block of the raster, so that parts which are made of whole
     blocks add up to the raster, however it is cut.
 
     Args:
-        forecast, observed: (y, x), band units, anything where not scored.
         scored: (y, x) bool.
-        side: of the blocks, pixels; the first begins where the arrays do, the last may be cut.
-    Returns:
-        (LAGS_PX, VARIOGRAM_SUMS).
+        side: of the blocks, pixels, 0 for none; the first begins where the array does, the last
+            may be cut.
+    """
+    lags = _lags(side)
+    found = np.zeros(len(LAGS_PX))
+    if len(lags):
+        found[: len(lags)] = _count_pairs(scored, side, lags)
+    return found
+
+
+def square_sums(
+    values: NDArray[Any], scored: NDArray[np.bool_], side: int
+) -> NDArray[np.float64]:
+    """(LAGS_PX,) squared differences of the same pairs, added up.
+
+    Args:
+        values: (y, x) anything where not scored.
+        scored, side: see pair_counts.
     Source:
         Matheron (1963), Economic Geology 58, eq. 1, with both axes pooled.
     """
-    if not side:
-        return np.zeros((len(LAGS_PX), len(VARIOGRAM_SUMS)))
-    lags = np.array([lag for lag in LAGS_PX if lag < side])
-    found = np.zeros((len(LAGS_PX), len(VARIOGRAM_SUMS)))
-    found[: len(lags)] = _pairs(forecast, observed, scored, side, lags)
+    lags = _lags(side)
+    found = np.zeros(len(LAGS_PX))
+    if len(lags):
+        found[: len(lags)] = _add_squares(values, scored, side, lags)
     return found
+
+
+def _lags(side: int) -> NDArray[np.int64]:
+    """Distances that two pixels of one block may have."""
+    return np.array([lag for lag in LAGS_PX if lag < side], np.int64)
 
 
 def variogram_values(variogram: Variogram) -> list[tuple[str, float, str]]:
@@ -148,37 +164,60 @@ def _ratio(pooled: PooledLag, squares: float) -> float:
 
 
 @numba.njit(cache=True, nogil=True)
-def _pairs(
-    forecast: NDArray[Any],
-    observed: NDArray[Any],
-    scored: NDArray[np.bool_],
-    side: int,
-    lags: NDArray[np.int64],
-) -> Any:
-    """(lag, VARIOGRAM_SUMS) of arrays that begin with a block."""
+def _count_pairs(scored: NDArray[np.bool_], side: int, lags: NDArray[np.int64]) -> Any:
+    """(lag,) see pair_counts."""
     height, width = scored.shape
-    sums = np.zeros((len(lags), 4))
-    for row in range(height):
-        bottom = min(height, (row // side + 1) * side)
-        for col in range(width):
-            if not scored[row, col]:
-                continue
-            right = min(width, (col // side + 1) * side)
-            f, o = np.float64(forecast[row, col]), np.float64(observed[row, col])
+    counts = np.zeros(len(lags), np.int64)
+    for number in range(len(lags)):
+        lag = lags[number]
+        for row in range(height):
+            here = scored[row]
+            if row + lag < min(height, (row // side + 1) * side):
+                counts[number] += _both(here, scored[row + lag])
+            for left in range(0, width, side):
+                counts[number] += _both(here[left : left + side - lag], here[left + lag :])
+    return counts
+
+
+@numba.njit(cache=True, nogil=True)
+def _both(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> int:
+    """In how many places both are True; the shorter ends it."""
+    count = 0
+    for place in range(min(len(one), len(other))):
+        count += one[place] & other[place]
+    return count
+
+
+# A block is copied, NaN where not scored, and stays in the nearest cache for all distances. Sums
+# may be added in the order that suits the processor, several at once; none is taken to be finite.
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "nsz"})
+def _add_squares(
+    values: NDArray[Any], scored: NDArray[np.bool_], side: int, lags: NDArray[np.int64]
+) -> Any:
+    """(lag,) see square_sums."""
+    height, width = scored.shape
+    sums = np.zeros(len(lags))
+    block = np.empty((side, side))
+    for top in range(0, height, side):
+        rows = min(side, height - top)
+        for left in range(0, width, side):
+            cols = min(side, width - left)
+            for row in range(rows):
+                given = values[top + row, left : left + cols]
+                known, line = scored[top + row, left : left + cols], block[row]
+                for col in range(cols):
+                    line[col] = np.float64(given[col]) if known[col] else np.nan
             for number in range(len(lags)):
-                lag = lags[number]
-                if col + lag < right and scored[row, col + lag]:
-                    df = np.float64(forecast[row, col + lag]) - f
-                    do = np.float64(observed[row, col + lag]) - o
-                    sums[number, 0] += 1
-                    sums[number, 1] += do * do
-                    sums[number, 2] += df * df
-                    sums[number, 3] += (df - do) * (df - do)
-                if row + lag < bottom and scored[row + lag, col]:
-                    df = np.float64(forecast[row + lag, col]) - f
-                    do = np.float64(observed[row + lag, col]) - o
-                    sums[number, 0] += 1
-                    sums[number, 1] += do * do
-                    sums[number, 2] += df * df
-                    sums[number, 3] += (df - do) * (df - do)
+                lag, total = lags[number], 0.0
+                for row in range(rows):
+                    line, beside = block[row], block[row, lag:]
+                    for col in range(cols - lag):
+                        apart = beside[col] - line[col]
+                        total += apart * apart if apart == apart else 0.0
+                for row in range(rows - lag):
+                    line, below = block[row], block[row + lag]
+                    for col in range(cols):
+                        apart = below[col] - line[col]
+                        total += apart * apart if apart == apart else 0.0
+                sums[number] += total
     return sums

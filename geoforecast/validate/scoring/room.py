@@ -15,6 +15,7 @@ TILE_PX = 512
 PIXEL_BYTES = 3000
 PROCESS_BYTES = 450 * 2**20
 MOST_PX = 1_000_000  # pixels and bands read for one tile that is larger than TILE_PX
+SPARE_BYTES = 32 * 2**20  # of a heap: fields of a tile come and go for each method of each frame
 PAYS = 0.7  # of what smaller tiles read, or less: else they stay
 
 

@@ -12,9 +12,17 @@ from geoforecast.validate.metrics.pooled import UndefinedMetricError
 from geoforecast.validate.metrics.variogram import (
     LAGS_PX,
     Variogram,
-    variogram_sums,
+    pair_counts,
+    square_sums,
     variogram_values,
 )
+
+
+def sums(f: np.ndarray, o: np.ndarray, scored: np.ndarray, side: int) -> np.ndarray:
+    """(LAGS_PX, VARIOGRAM_SUMS)."""
+    error = f.astype(float) - o
+    squares = [square_sums(field, scored, side) for field in (o, f, error)]
+    return np.stack([pair_counts(scored, side), *squares], axis=1)
 
 
 def brute(f: np.ndarray, o: np.ndarray, scored: np.ndarray, side: int) -> np.ndarray:
@@ -43,7 +51,7 @@ def fields(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("side", [8, 20])
 def test_every_pair_counts_once(side: int) -> None:
     f, o, scored = fields((19, 21))
-    found = variogram_sums(f, o, scored, side)
+    found = sums(f, o, scored, side)
     np.testing.assert_allclose(found, brute(f, o, scored, side), rtol=1e-12)
     assert (found[-1] == 0).all()  # 32 px do not fit
     assert (found[LAGS_PX.index(8), 0] > 0) == (side > 8)
@@ -51,19 +59,19 @@ def test_every_pair_counts_once(side: int) -> None:
 
 def test_parts_made_of_whole_blocks_add_up() -> None:
     f, o, scored = fields((19, 21))
-    whole = variogram_sums(f, o, scored, 8)
+    whole = sums(f, o, scored, 8)
     parts = sum(
-        variogram_sums(f[rows, cols], o[rows, cols], scored[rows, cols], 8)
+        sums(f[rows, cols], o[rows, cols], scored[rows, cols], 8)
         for rows in (slice(0, 8), slice(8, 19))
         for cols in (slice(0, 16), slice(16, 21))
     )
     np.testing.assert_allclose(whole, parts, rtol=1e-12)
-    assert (variogram_sums(f, o, scored, 0) == 0).all()
+    assert (sums(f, o, scored, 0) == 0).all()
 
 
 def told(f: np.ndarray, o: np.ndarray) -> tuple[Variogram, dict[str, tuple[float, str]]]:
     known = np.ones(f.shape, bool)
-    variogram = Variogram(f.size, variogram_sums(f, o, known, 16))
+    variogram = Variogram(f.size, sums(f, o, known, 16))
     return variogram, {name: (value, why) for name, value, why in variogram_values(variogram)}
 
 
