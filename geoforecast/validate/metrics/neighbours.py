@@ -158,7 +158,8 @@ def _weight_sums(
     return sums
 
 
-@numba.njit(cache=True, nogil=True)
+# What a row of neighbours adds up to may be added in the order that suits the processor.
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "nsz"})
 def _field_sums(
     values: NDArray[Any],
     known: NDArray[np.bool_],
@@ -171,54 +172,72 @@ def _field_sums(
     col0: int,
     col1: int,
 ) -> NDArray[np.float64]:
-    """(_OF_FIELD, column) sums of the part."""
+    """(_OF_FIELD, strip) sums of the part."""
     height, width = known.shape
-    sums = np.zeros((7, col1 - col0))
-    for left in range(col0, col1, STRIP_PX):
+    sums = np.zeros((7, -(-(col1 - col0) // STRIP_PX)))
+    most = min(STRIP_PX, col1 - col0) + 2
+    # Of three rows a value about the shift, and 1 where there is one; a column more on either side.
+    x, one = np.zeros((3, most)), np.zeros((3, most))
+    others, squares = np.zeros(most), np.zeros(most)
+    for strip in range(sums.shape[1]):
+        left = col0 + strip * STRIP_PX
         count = min(STRIP_PX, col1 - left)
-        # A value about the shift, and 1 where there is one; a column more on either side.
-        x, one = np.zeros((3, count + 2)), np.zeros((3, count + 2))
-        others, squares = np.zeros(count), np.zeros(count)
-        part = sums[:, left - col0 : left - col0 + count]
-        x_, xx, size, wxx, wx, wx_other, wdd = (
-            *(part[0], part[1], part[2], part[3]),
-            *(part[4], part[5], part[6]),
-        )
+        x[:] = 0.0
+        one[:] = 0.0
         first, last = max(left - 1, 0), min(left + count + 1, width)
+        offset = first - left + 1
         for row in range(row0 - 1, row1 + 1):
-            xs, ones = x[row % 3], one[row % 3]
+            place = row % 3
             if 0 <= row < height:
-                there, given = known[row, first:last], values[row, first:last]
-                xs, ones = xs[first - left + 1 :], ones[first - left + 1 :]
                 for i in range(last - first):
-                    xs[i] = np.float64(given[i]) - shift if there[i] else 0.0
-                    ones[i] = 1.0 if there[i] else 0.0
+                    there = known[row, first + i]
+                    value = np.float64(values[row, first + i]) - shift
+                    x[place, offset + i] = value if there else 0.0
+                    one[place, offset + i] = 1.0 if there else 0.0
             else:
-                xs[:] = 0.0
-                ones[:] = 0.0
+                x[place] = 0.0
+                one[place] = 0.0
             at = row - 1
             if at < row0:
                 continue
-            mine, number = each[at, left : left + count], degree[at, left : left + count]
-            here, there_is = x[at % 3, 1 : count + 1], one[at % 3, 1 : count + 1]
-            others[:] = 0.0
-            squares[:] = 0.0
-            for k in range(around):
-                place, c = (at + ROWS[k]) % 3, 1 + COLS[k]
-                beside, real = x[place, c : c + count], one[place, c : c + count]
-                for i in range(count):
-                    apart = here[i] - beside[i]
-                    others[i] += beside[i]
-                    squares[i] += real[i] * (apart * apart)
+            up, here, down = (at - 1) % 3, at % 3, place
             for i in range(count):
-                value = here[i]
+                mine = x[here, i + 1]
+                n, w, e, s = x[up, i + 1], x[here, i], x[here, i + 2], x[down, i + 1]
+                others[i] = n + w + e + s
+                squares[i] = (
+                    one[up, i + 1] * ((mine - n) * (mine - n))
+                    + one[here, i] * ((mine - w) * (mine - w))
+                    + one[here, i + 2] * ((mine - e) * (mine - e))
+                    + one[down, i + 1] * ((mine - s) * (mine - s))
+                )
+            if around == QUEEN:
+                for i in range(count):
+                    mine = x[here, i + 1]
+                    nw, ne, sw, se = x[up, i], x[up, i + 2], x[down, i], x[down, i + 2]
+                    others[i] += nw + ne + sw + se
+                    squares[i] += (
+                        one[up, i] * ((mine - nw) * (mine - nw))
+                        + one[up, i + 2] * ((mine - ne) * (mine - ne))
+                        + one[down, i] * ((mine - sw) * (mine - sw))
+                        + one[down, i + 2] * ((mine - se) * (mine - se))
+                    )
+            x_ = xx = size = wxx = wx = wx_other = wdd = 0.0
+            for i in range(count):
+                value, weight = x[here, i + 1], each[at, left + i]
                 about_0 = value + shift
-                weight = mine[i]
-                x_[i] += value
-                xx[i] += value * value
-                size[i] += there_is[i] * (about_0 * about_0)
-                wxx[i] += weight * value * others[i]
-                wx[i] += weight * np.float64(number[i]) * value
-                wx_other[i] += weight * others[i]
-                wdd[i] += weight * squares[i]
+                x_ += value
+                xx += value * value
+                size += one[here, i + 1] * (about_0 * about_0)
+                wxx += weight * value * others[i]
+                wx += weight * np.float64(degree[at, left + i]) * value
+                wx_other += weight * others[i]
+                wdd += weight * squares[i]
+            sums[0, strip] += x_
+            sums[1, strip] += xx
+            sums[2, strip] += size
+            sums[3, strip] += wxx
+            sums[4, strip] += wx
+            sums[5, strip] += wx_other
+            sums[6, strip] += wdd
     return sums

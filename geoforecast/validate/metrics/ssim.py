@@ -21,7 +21,7 @@ WINDOW_PX = 7
 MARGIN_PX = WINDOW_PX // 2  # what a tile must see around it
 MIN_SHARE = 0.25  # frames with fewer scored pixels do not count
 K1, K2 = 0.01, 0.03
-STRIP_PX = 128  # columns of a pass: the sums of its rows stay in the nearest cache
+STRIP_PX = 256  # columns of a pass: the sums of its rows stay in the nearest cache
 BAND_PX = 256  # rows of a thread's piece of work
 TERMS = 4  # whose sums of a window are made; see _take
 WHOLE = (slice(None), slice(None))
@@ -126,66 +126,20 @@ def _mirrored(place: int, size: int) -> int:
     return 2 * size - 1 - place if place >= size else place
 
 
-@numba.njit(cache=True, nogil=True)
-def _take(
-    forecast: NDArray[Any],
-    observed: NDArray[Any],
-    scored: NDArray[np.bool_],
-    row: int,
-    first: int,
-    mean: float,
-    f: NDArray[np.float64],
-    o: NDArray[np.float64],
-    terms: NDArray[np.float64],
-) -> None:
-    """A row's values about the mean, squares of both together, and products, from a column on."""
-    width, count = scored.shape[1], f.shape[0]
-    if first >= 0 and first + count <= width:
-        fs, os = forecast[row, first : first + count], observed[row, first : first + count]
-        known = scored[row, first : first + count]
-        for k in range(count):
-            f[k] = np.float64(fs[k]) - mean if known[k] else 0.0
-            o[k] = np.float64(os[k]) - mean if known[k] else 0.0
-    else:
-        for k in range(count):
-            col = _mirrored(first + k, width)
-            if scored[row, col]:
-                f[k] = np.float64(forecast[row, col]) - mean
-                o[k] = np.float64(observed[row, col]) - mean
-            else:
-                f[k] = o[k] = 0.0
-    t0, t1, t2, t3 = terms[0], terms[1], terms[2], terms[3]
+# The only sum that may be made in the order that suits the processor, several at once.
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "nsz"})
+def _known_sum(
+    line: NDArray[np.float64], scored: NDArray[np.bool_], row: int, left: int, count: int
+) -> float:
+    """Sum of a row's scored pixels from a column on."""
+    total = 0.0
     for k in range(count):
-        t0[k], t1[k] = f[k], o[k]
-        t2[k], t3[k] = f[k] * f[k] + o[k] * o[k], f[k] * o[k]
+        total += line[k] if scored[row, left + k] else 0.0
+    return total
 
 
-@numba.njit(cache=True, nogil=True)
-def _down(
-    rows: NDArray[np.float64], order: NDArray[np.int64], term: int, total: NDArray[np.float64]
-) -> None:
-    """Sums of a window's rows, from above, two at a time: a sum is loaded and stored less often."""
-    first = rows[order[0], term]
-    for k in range(total.shape[0]):
-        total[k] = first[k]
-    for place in range(1, order.shape[0], 2):
-        one, other = rows[order[place], term], rows[order[place + 1], term]
-        for k in range(total.shape[0]):
-            total[k] = total[k] + one[k] + other[k]
-
-
-@numba.njit(cache=True, nogil=True)
-def _along(down: NDArray[np.float64], window: int, total: NDArray[np.float64]) -> None:
-    """Sums of a window's columns, from the left; likewise."""
-    count = total.shape[0]
-    for k in range(count):
-        total[k] = down[k]
-    for place in range(1, window, 2):
-        one, other = down[place : place + count], down[place + 1 : place + 1 + count]
-        for k in range(count):
-            total[k] = total[k] + one[k] + other[k]
-
-
+# Indices rather than slices of rows below: to make and to count a slice costs as much as a hundred
+# additions. Three pairs and one row is the usual window; others add one pair after another.
 @numba.njit(cache=True, nogil=True)
 def _similarity(
     forecast: NDArray[Any],
@@ -203,50 +157,86 @@ def _similarity(
 ) -> NDArray[np.float64]:
     """(y,) sums of scored pixels of each row of a part; the map itself where ``made`` has room.
 
-    A window's terms are added in one order wherever it lies: down its columns from above, then
-    along from the left.
+    A window's terms are added in one order wherever it lies: its rows in pairs from above, then
+    the last; then its columns likewise from the left.
     """
-    height = scored.shape[0]
+    height, width = scored.shape
     half, area = window // 2, float(window * window)
     share, sample = 1 / area, 1 / (area - 1)
     sums = np.zeros(row1 - row0)
+    most = min(STRIP_PX, col1 - col0)
+    # Rows of a window by their number modulo its side: both values about the mean, the squares of
+    # both together, and their products; and each row with the one before it.
+    terms = np.zeros((window, TERMS, most + window - 1))
+    pairs = np.zeros((window, TERMS, most + window - 1))
+    down, beside = np.zeros(most + window - 1), np.zeros(most + window - 1)
+    along, line = np.zeros((TERMS, most)), np.zeros(most)
     for left in range(col0, col1, STRIP_PX):
         count = min(STRIP_PX, col1 - left)
-        wide = count + window - 1
-        rows = np.zeros((window, TERMS, wide))
-        f, o = np.zeros(wide), np.zeros(wide)
-        down, along = np.zeros((TERMS, wide)), np.zeros((TERMS, count))
-        line, order = np.zeros(count), np.zeros(window, np.int64)
-        for row in range(row0 - half, row0 + half):
-            _take(
-                *(forecast, observed, scored, _mirrored(row, height), left - half, mean),
-                *(f, o, rows[row % window]),
-            )
-        for row in range(row0, row1):
-            last = row + half
-            _take(
-                *(forecast, observed, scored, _mirrored(last, height), left - half, mean),
-                *(f, o, rows[last % window]),
-            )
-            for k in range(window):
-                order[k] = (row - half + k) % window
+        wide, first = count + window - 1, left - half
+        for row in range(row0 - half, row1 + half):
+            here, before = row % window, (row - 1) % window
+            source = _mirrored(row, height)
+            if first >= 0 and first + wide <= width:
+                for k in range(wide):
+                    known = scored[source, first + k]
+                    f = np.float64(forecast[source, first + k]) - mean
+                    o = np.float64(observed[source, first + k]) - mean
+                    terms[here, 0, k] = f if known else 0.0
+                    terms[here, 1, k] = o if known else 0.0
+            else:
+                for k in range(wide):
+                    col = _mirrored(first + k, width)
+                    known = scored[source, col]
+                    terms[here, 0, k] = np.float64(forecast[source, col]) - mean if known else 0.0
+                    terms[here, 1, k] = np.float64(observed[source, col]) - mean if known else 0.0
+            for k in range(wide):
+                f, o = terms[here, 0, k], terms[here, 1, k]
+                terms[here, 2, k] = f * f + o * o
+                terms[here, 3, k] = f * o
             for term in range(TERMS):
-                _down(rows, order, term, down[term])
-                _along(down[term], window, along[term])
-            a0, a1, a2, a3 = along[0], along[1], along[2], along[3]
+                for k in range(wide):
+                    pairs[here, term, k] = terms[before, term, k] + terms[here, term, k]
+            at = row - half
+            if at < row0:
+                continue
+            one, two, three = (at - half + 1) % window, (at - half + 3) % window, (at - half + 5) % window
+            for term in range(TERMS):
+                if window == WINDOW_PX:
+                    for k in range(wide):
+                        down[k] = (
+                            pairs[one, term, k] + pairs[two, term, k] + pairs[three, term, k]
+                        ) + terms[here, term, k]
+                    for k in range(wide - 1):
+                        beside[k] = down[k] + down[k + 1]
+                    for k in range(count):
+                        along[term, k] = (beside[k] + beside[k + 2] + beside[k + 4]) + down[k + 6]
+                else:
+                    for k in range(wide):
+                        down[k] = 0.0
+                    for place in range(1, window, 2):
+                        other = (at - half + place) % window
+                        for k in range(wide):
+                            down[k] += pairs[other, term, k]
+                    for k in range(wide):
+                        down[k] += terms[here, term, k]
+                    for k in range(count):
+                        along[term, k] = 0.0
+                    for place in range(0, window - 1, 2):
+                        for k in range(count):
+                            along[term, k] += down[k + place] + down[k + place + 1]
+                    for k in range(count):
+                        along[term, k] += down[k + window - 1]
             for k in range(count):
-                fm, om = a0[k] * share, a1[k] * share
+                fm, om = along[0, k] * share, along[1, k] * share
                 # Both variances together: only their sum is asked for.
-                spread = sample * (a2[k] - area * (fm * fm + om * om))
-                common = sample * (a3[k] - area * (fm * om))
+                spread = sample * (along[2, k] - area * (fm * fm + om * om))
+                common = sample * (along[3, k] - area * (fm * om))
                 fm, om = fm + mean, om + mean
                 above = (2 * fm * om + c1) * (2 * common + c2)
                 line[k] = above / ((fm * fm + om * om + c1) * (spread + c2))
-            total = 0.0
-            known = scored[row, left : left + count]
-            for k in range(count):
-                total += line[k] if known[k] else 0.0
-            sums[row - row0] += total
+            sums[at - row0] += _known_sum(line, scored, at, left, count)
             if made.size:
-                made[row, left : left + count] = line
+                for k in range(count):
+                    made[at, left + k] = line[k]
     return sums

@@ -18,7 +18,8 @@ def in_order(work: Callable[[T], R], items: Sequence[T], jobs: int) -> Iterator[
     """Each item and what became of it, in the order of the items.
 
     The first is done before any other: what is learned once for all, such as motion and
-    weights, is learned then by one thread. No more than ``jobs`` results are held.
+    weights, is learned then by one thread. While a result is taken in every thread has work: no
+    more than ``jobs`` + 1 results are held.
 
     Args:
         work: done in threads.
@@ -38,7 +39,7 @@ def in_order(work: Callable[[T], R], items: Sequence[T], jobs: int) -> Iterator[
             waiting = deque(items[1:])
             running: deque[tuple[T, Future[R]]] = deque()
             while waiting or running:
-                while waiting and len(running) < jobs:
+                while waiting and len(running) <= jobs:
                     item = waiting.popleft()
                     running.append((item, pool.submit(work, item)))
                 item, made = running.popleft()
