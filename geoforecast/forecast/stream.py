@@ -200,8 +200,8 @@ class TileStream:
             return self.series.observed(start, stop, part)
         inside = (slice(None), *part.within(self.tile))
         found = [self.observed(step) for step in range(start, stop)]
-        values, valid = (np.stack([one[inside] for one in layer]) for layer in zip(*found, strict=True))
-        return values, valid
+        values, valid = zip(*found, strict=True)
+        return np.stack([one[inside] for one in values]), np.stack([one[inside] for one in valid])
 
     def _expect(self, days: Sequence[float], made: Mapping[str, Array]) -> None:
         following = self.step + 1

@@ -17,6 +17,7 @@ from geoforecast.project import replacing, write_json
 from geoforecast.raster.grid import Tile
 from geoforecast.settings import ValidateSettings
 from geoforecast.system import granted_cpus, keep_heap_small
+from geoforecast.validate.class_maps import OutcomeWriter, outcome_path, write_outcomes
 from geoforecast.validate.maps import (
     ALWAYS,
     BOUNDED,
@@ -35,8 +36,8 @@ from geoforecast.validate.records.quality import write_quality
 from geoforecast.validate.report.animation import write_animation
 from geoforecast.validate.report.class_page import (
     ClassEvidence,
+    draw_outcomes,
     write_class_report,
-    write_outcomes,
 )
 from geoforecast.validate.report.films import Film, class_films, value_films
 from geoforecast.validate.report.map_pictures import draw_pictures, map_scales, write_styles
@@ -44,7 +45,7 @@ from geoforecast.validate.report.page import Evidence, write_report
 from geoforecast.validate.report.reproduce import Command
 from geoforecast.validate.result import ValidateResult
 from geoforecast.validate.scoring.accumulate import TileScores, frame_plan, score_raster
-from geoforecast.validate.scoring.class_scores import class_plan, score_classes
+from geoforecast.validate.scoring.class_scores import Kept, class_plan, score_classes
 from geoforecast.validate.scoring.confusion import confusion_json
 from geoforecast.validate.scoring.frames import Frames
 from geoforecast.validate.scoring.part_rows import rows_of_parts
@@ -155,6 +156,7 @@ def _write_classes(
     """The same for classes, and yes or no; a reference without values is left out."""
     room = room_for(engine, settings.tile, jobs)
     left_out: dict[str, str] = {}
+    expected = expected_steps(engine)
     if engine.series.target.classes:
         band, steps = engine.series.cube_bands[0], engine.split.test_steps
         warn_unknown(engine.cube, band, engine.series.target, steps, "test")
@@ -164,13 +166,26 @@ def _write_classes(
         while True:
             methods = tuple(method for method in engine.methods if method not in left_out)
             frames = Frames(class_plan(engine), tracks=False)
-            scores = score_classes(
-                engine, methods, room.side, progress, frames, partings, room.jobs
-            )
+            with OutcomeWriter(maps, engine, expected) as writer:
+
+                def take(tile: Tile, kept: Kept, writer: OutcomeWriter = writer) -> None:
+                    for at, outcome in kept.items():
+                        writer.put(at, outcome, tile)
+
+                scores = score_classes(
+                    *(engine, methods, room.side, progress, frames, partings, room.jobs),
+                    on_tile=take,
+                    shown=expected,
+                )
             missing = scores.without_values()
             if not missing:
                 break
             left_out.update(missing)
+        shown, panels = shown_steps(scores), writer.panels
+        if shown != expected:  # some method has no value where something was observed
+            for at in expected:
+                outcome_path(maps, scores.bands, *at).unlink(missing_ok=True)
+            panels = write_outcomes(maps, engine, methods, shown, room.side)
         rows = metric_rows(scores)
         summary = summarise(scores, rows)
         films = class_films(engine, frames, scores)
@@ -185,7 +200,7 @@ def _write_classes(
             summary=summary,
             sentences=plain_sentences(summary),
             left_out=left_out,
-            pictures=write_outcomes(maps, engine, scores, room.side),
+            pictures=draw_outcomes(maps, engine, scores, panels),
             checks=judge_run(settings.standard, engine, rows, scores.bands),
             films=films,
             commands=commands,

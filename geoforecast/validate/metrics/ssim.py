@@ -200,7 +200,8 @@ def _similarity(
             at = row - half
             if at < row0:
                 continue
-            one, two, three = (at - half + 1) % window, (at - half + 3) % window, (at - half + 5) % window
+            top = at - half
+            one, two, three = (top + 1) % window, (top + 3) % window, (top + 5) % window
             for term in range(TERMS):
                 if window == WINDOW_PX:
                     for k in range(wide):
@@ -215,7 +216,7 @@ def _similarity(
                     for k in range(wide):
                         down[k] = 0.0
                     for place in range(1, window, 2):
-                        other = (at - half + place) % window
+                        other = (top + place) % window
                         for k in range(wide):
                             down[k] += pairs[other, term, k]
                     for k in range(wide):

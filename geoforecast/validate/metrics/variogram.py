@@ -93,9 +93,7 @@ def pair_counts(scored: NDArray[np.bool_], side: int) -> NDArray[np.float64]:
     return found
 
 
-def square_sums(
-    values: NDArray[Any], scored: NDArray[np.bool_], side: int
-) -> NDArray[np.float64]:
+def square_sums(values: NDArray[Any], scored: NDArray[np.bool_], side: int) -> NDArray[np.float64]:
     """(LAGS_PX,) squared differences of the same pairs, added up.
 
     Args:

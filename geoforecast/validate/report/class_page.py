@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from geoforecast.figures.words import time_label
 from geoforecast.forecast.kinds import BINARY, CATEGORICAL
 from geoforecast.forecast.outcome import FORECAST
-from geoforecast.raster.cog import CogWriter
+from geoforecast.validate.class_maps import OUTCOME, Panels, outcome_path
 from geoforecast.validate.folds import Folded
-from geoforecast.validate.maps import Preview, file_slugs
 from geoforecast.validate.metrics.classes import reliability_parts
 from geoforecast.validate.metrics.one_class import ONE_CLASS
 from geoforecast.validate.metrics.pooled import metrics
@@ -34,7 +29,7 @@ from geoforecast.validate.report.qgis import write_style
 from geoforecast.validate.report.reproduce import Command, recipe
 from geoforecast.validate.report.viewer import viewers_of
 from geoforecast.validate.scoring.class_parts import OUTCOMES
-from geoforecast.validate.scoring.class_scores import ClassScores, judge
+from geoforecast.validate.scoring.class_scores import ClassScores
 from geoforecast.validate.scoring.confusion import confusion_rows
 from geoforecast.validate.scoring.rows import MetricRow
 from geoforecast.validate.scoring.shown import shown_steps
@@ -42,14 +37,11 @@ from geoforecast.validate.source import Source
 from geoforecast.validate.verdict.standards import Check
 from geoforecast.validate.verdict.summary import LeadSummary
 
-OUTCOME = "outcome"
-NOT_SCORED = 255
 # Of parts of the raster and of time, beside the skill.
 PART_COLUMNS = {
     BINARY: (("csi", "CSI"), ("pod", "POD"), ("far", "FAR")),
     CATEGORICAL: (("kappa", "kappa"), ("macro_f1", "macro F1")),
 }
-PANELS = ("observed", FORECAST, OUTCOME)
 
 
 @dataclass(frozen=True)
@@ -71,80 +63,28 @@ class ClassEvidence:
     checks: tuple[Check, ...] = ()
 
 
-def write_outcomes(
-    folder: Path, engine: Source, scores: ClassScores, tile_px: int
+def draw_outcomes(
+    folder: Path, engine: Source, scores: ClassScores, panels: Panels
 ) -> tuple[Picture, ...]:
-    """Write what became of each pixel at one test step, for every band and lead.
+    """Draw what OutcomeWriter wrote: a PNG and a QGIS style beside every GeoTIFF.
 
     Args:
-        folder: where the GeoTIFFs and PNGs go.
-        engine: hindcasts the chosen steps once more.
-        scores: tell which steps are worth showing.
-        tile_px: side of the tiles.
+        folder: where those lie.
+        engine: for grid and times.
+        scores: tell which steps are shown.
+        panels: small copies of the maps.
     """
-    grid, steps, times = engine.cube.grid, shown_steps(scores), engine.cube.times
-    slugs = file_slugs(scores.bands)
-    kept = {(at, name): Preview(grid.shape) for at in steps for name in PANELS}
-    with contextlib.ExitStack() as stack:
-        writers = {
-            (band, lead): stack.enter_context(
-                CogWriter(
-                    folder / f"{slugs[band]}_lead{lead + 1}_{OUTCOME}.tif",
-                    grid,
-                    [f"{scores.bands[band]} {OUTCOME}"],
-                    nodata=NOT_SCORED,
-                    dtype="uint8",
-                    tags={"LEAD": str(lead + 1), "VALID_TIME": f"{times[step]}Z"}
-                    | {f"CODE_{code}": words for code, words in enumerate(OUTCOMES)},
-                )
-            )
-            for (band, lead), step in steps.items()
-        }
-        for tile in grid.tiles(tile_px):
-            for step in sorted(set(steps.values())):
-                for hindcast in engine.hindcasts(tile, range(step, step + 1)):
-                    judged = judge(engine, hindcast, scores.methods)
-                    for band in range(len(scores.bands)):
-                        at = (band, hindcast.lead - 1)
-                        if steps.get(at) != step:
-                            continue
-                        scored = judged.scored[band]
-                        known = scored & (judged.last[band] >= 0)
-                        outcome = np.where(known, judged.outcome(FORECAST)[band], NOT_SCORED)
-                        writers[at].write(outcome[None].astype(np.uint8), tile)
-                        layers: dict[str, NDArray[Any]] = {
-                            "observed": judged.observed[band],
-                            FORECAST: judged.chosen[FORECAST][band],
-                            OUTCOME: outcome,
-                        }
-                        for name, values in layers.items():
-                            shown = np.where(
-                                known if name == OUTCOME else scored, values, np.nan
-                            ).astype(np.float32)
-                            kept[at, name].put(shown, tile)
-    for band, lead in steps:
-        path = folder / f"{slugs[band]}_lead{lead + 1}_{OUTCOME}.tif"
+    pictures = []
+    for (band, lead), step in shown_steps(scores).items():
+        layers = panels[band, lead]
+        path = outcome_path(folder, scores.bands, band, lead)
         write_style(path, Scale(OUTCOME_COLOURS, words=OUTCOMES))
-    return tuple(
-        _draw(folder, engine, scores, at, {name: kept[at, name].values for name in PANELS})
-        for at in steps
-    )
-
-
-def _draw(
-    folder: Path,
-    engine: Source,
-    scores: ClassScores,
-    at: tuple[int, int],
-    layers: Mapping[str, NDArray[np.float32]],
-) -> Picture:
-    band, lead = at
-    time = time_label(engine.cube.times[shown_steps(scores)[at]])
-    title = f"{scores.bands[band]}, {time}, {lead + 1} ahead"
-    panels = class_panels(layers["observed"], layers[FORECAST], layers[OUTCOME], scores.classes)
-    path = folder / f"{file_slugs(scores.bands)[band]}_lead{lead + 1}_{OUTCOME}.png"
-    draw(path, panels, engine.cube.grid, title)
-    return Picture(path, band, lead + 1, OUTCOME, f"{title}: observed, forecast and outcome")
+        title = f"{scores.bands[band]}, {time_label(engine.cube.times[step])}, {lead + 1} ahead"
+        drawn = class_panels(layers["observed"], layers[FORECAST], layers[OUTCOME], scores.classes)
+        draw(path.with_suffix(".png"), drawn, engine.cube.grid, title)
+        caption = f"{title}: observed, forecast and outcome"
+        pictures.append(Picture(path.with_suffix(".png"), band, lead + 1, OUTCOME, caption))
+    return tuple(pictures)
 
 
 def write_class_report(path: Path, evidence: ClassEvidence) -> None:

@@ -10,13 +10,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geoforecast.forecast.outcome import FORECAST
 from geoforecast.raster.grid import Tile
 from geoforecast.validate.metrics.classes import PooledClasses
 from geoforecast.validate.scoring.partings import Labels, Parting, Partings, season_parts
 
 # What became of a pixel since it was last seen; the same codes are in the outcome maps.
 STAYED, HIT, WRONG, MISSED, FALSE = range(5)
+NOT_SCORED = 255
 OUTCOMES = ("right, unchanged", "change hit", "change to a wrong class", "missed", "false alarm")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One band of one hindcast of a tile, to show; (y, x) each.
+
+    Attributes:
+        outcome: what became of each pixel, as an index of OUTCOMES; NOT_SCORED where it is not
+            scored, or was never seen before.
+        observed, forecast: numbers of the classes; NaN where they are not scored.
+    """
+
+    outcome: NDArray[np.uint8]
+    observed: NDArray[np.float32]
+    forecast: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -48,6 +65,16 @@ class Judged:
         right = chosen == self.observed
         result = np.where(came, np.where(said, np.where(right, HIT, WRONG), MISSED), STAYED)
         return np.where(~came & said, FALSE, result)
+
+    def shown(self, band: int) -> Outcome:
+        """What maps show of the forecast."""
+        scored, nothing = self.scored[band], np.float32(np.nan)
+        known = scored & (self.last[band] >= 0)
+        classes = (self.observed[band], self.chosen[FORECAST][band])
+        return Outcome(
+            np.where(known, self.outcome(FORECAST)[band], NOT_SCORED).astype(np.uint8),
+            *(np.where(scored, one, nothing).astype(np.float32) for one in classes),
+        )
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,14 @@ from geoforecast.raster.grid import Tile
 from geoforecast.validate.folds import Folded
 from geoforecast.validate.metrics.classes import CHANCES, PooledClasses, count_chances
 from geoforecast.validate.metrics.pooled import skill_metrics
-from geoforecast.validate.scoring.class_parts import HIT, ClassParts, Judged, Way, ways_of
+from geoforecast.validate.scoring.class_parts import (
+    HIT,
+    ClassParts,
+    Judged,
+    Outcome,
+    Way,
+    ways_of,
+)
 from geoforecast.validate.scoring.frames import FramePlan, Frames
 from geoforecast.validate.scoring.partings import NO_PARTINGS, Partings
 from geoforecast.validate.scoring.scores import without_values
@@ -25,6 +33,8 @@ from geoforecast.validate.source import Source
 
 # What of ClassScores adds up over tiles.
 SUMMED = ("brier", "n", "tables", "changes", "chances", "seen", "usable", "wrong")
+
+Kept = dict[tuple[int, int], Outcome]  # by (band, lead), from 0
 
 
 @dataclass(frozen=True)
@@ -199,6 +209,8 @@ def score_classes(
     frames: Frames | None = None,
     partings: Partings = NO_PARTINGS,
     jobs: int = 1,
+    on_tile: Callable[[Tile, Kept], None] | None = None,
+    shown: Mapping[tuple[int, int], int] = MappingProxyType({}),
 ) -> ClassScores:
     """Score every test step and lead over the whole raster.
 
@@ -212,6 +224,8 @@ def score_classes(
         frames: takes small copies of observed and forecast classes and of what became of them.
         partings: into which parts pixels are divided; seasons come by themselves.
         jobs: threads; they change no bit.
+        on_tile: takes what is shown of each tile, by (band, lead) from 0.
+        shown: cube step of each (band, lead) that is.
     """
     steps, tiles = engine.split.test_steps, list(engine.cube.grid.tiles(tile_px))
     each = len(steps) * engine.horizon
@@ -222,20 +236,22 @@ def score_classes(
         if progress:
             progress(done, len(tiles) * each)
 
-    def work(item: tuple[int, Tile]) -> tuple[ClassScores, Frames | None]:
+    def work(item: tuple[int, Tile]) -> tuple[ClassScores, Frames | None, Kept]:
         number, tile = item
 
         def told(done: int) -> None:
             if jobs == 1 or number == 0:  # others are done side by side
                 count(number * each + done)
 
-        return _score_tile(engine, methods, tile, ways, plan, told)
+        return _score_tile(engine, methods, tile, ways, plan, told, shown)
 
     scores = ClassScores.empty(engine, methods, ways)
-    for (number, tile), (found, part) in in_order(work, list(enumerate(tiles)), jobs):
+    for (number, tile), (found, part, kept) in in_order(work, list(enumerate(tiles)), jobs):
         scores += found
         if frames and part:
             frames.add(tile, part)
+        if on_tile:
+            on_tile(tile, kept)
         # The series' start may allow fewer leads than were counted on.
         count((number + 1) * each)
     return scores
@@ -248,12 +264,14 @@ def _score_tile(
     ways: Sequence[Way],
     plan: FramePlan | None,
     count: Callable[[int], None],
-) -> tuple[ClassScores, Frames | None]:
-    """One tile's sums, and small copies of its maps; see score_classes."""
+    shown: Mapping[tuple[int, int], int],
+) -> tuple[ClassScores, Frames | None, Kept]:
+    """One tile's sums, small copies of its maps, and what is shown; see score_classes."""
     steps = engine.split.test_steps
     scores = ClassScores.empty(engine, methods, ways)
     part = Frames(plan, tile, tracks=False) if plan else None
     labels = [way.at(tile) for way in ways]
+    kept: Kept = {}
     for done, hindcast in enumerate(engine.hindcasts(tile, steps), 1):
         judged = judge(engine, hindcast, methods)
         _add(scores, hindcast, judged)
@@ -262,8 +280,12 @@ def _score_tile(
             sums.see(hindcast.lead - 1, judged, methods, way.of_step(own, step))
         if part:
             _keep(part, hindcast, judged, steps.start)
+        for band in range(len(scores.bands)):
+            at = (band, hindcast.lead - 1)
+            if shown.get(at) == hindcast.step:
+                kept[at] = judged.shown(band)
         count(done)
-    return scores, part
+    return scores, part, kept
 
 
 def class_plan(engine: Source) -> FramePlan:

@@ -43,7 +43,10 @@ def in_order(work: Callable[[T], R], items: Sequence[T], jobs: int) -> Iterator[
                     item = waiting.popleft()
                     running.append((item, pool.submit(work, item)))
                 item, made = running.popleft()
-                yield item, made.result()
+                result = made.result()
+                del made  # which holds the result as well
+                yield item, result
+                del result
         finally:
             pool.shutdown(cancel_futures=True)
 
