@@ -20,6 +20,7 @@ from geoforecast.forecast.kinds import (
     shared_out,
 )
 from geoforecast.forecast.series import make_series
+from geoforecast.forecast.stream import TileStream
 from geoforecast.predict import predict_rasters
 from geoforecast.predict.layers import code_type
 from geoforecast.project import Project
@@ -106,6 +107,10 @@ def test_classes_are_read_as_one_band_each(tmp_path):
     truth, seen = series.observed(15, 16, cube.grid.whole)
     assert seen[0, :, 0, 0].all()  # it was observed, and no forecast can say it
     assert not truth[0, :, 0, 0].any()
+    stream = TileStream(series, cube.grid.whole, "persistence", lookback=1)
+    stream.advance_to(14)
+    for found, expected in zip(stream.came(15, 16, cube.grid.whole), (truth, seen), strict=True):
+        np.testing.assert_array_equal(found, expected)
     assert sum(series.shares) == pytest.approx(1)
 
 
