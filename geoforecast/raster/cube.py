@@ -10,6 +10,7 @@ The group ``measures`` holds what was measured while writing: see raster/measure
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,7 @@ __all__ = [
 
 # Pixels are read by zarrs; what it cannot read, Zarr's own reader does.
 READER = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}
+_OPENING = threading.Lock()
 MAKE_AGAIN = "Make it again: geoforecast stack FOLDER --overwrite."
 
 
@@ -217,8 +219,8 @@ def _opened(path: Path) -> Cube:
             remedy=MAKE_AGAIN,
         )
     mapping = dict(root["spatial_ref"].attrs)
-    # An array keeps the reader that is set while it is opened.
-    with zarr.config.set({**READER, "threading.max_workers": granted_cpus()}):
+    # An array keeps the reader that is set while it is opened; to set it is of all threads.
+    with _OPENING, zarr.config.set({**READER, "threading.max_workers": granted_cpus()}):
         values, valid, observed = root["values"], root["valid"], root["observed"]
     filled = observed.ndim == 4
     times = np.asarray(root["time"][:]).astype("datetime64[s]")

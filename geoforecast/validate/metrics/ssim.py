@@ -126,6 +126,95 @@ def _mirrored(place: int, size: int) -> int:
     return 2 * size - 1 - place if place >= size else place
 
 
+# Kernels take whole arrays and indices: to make and to count a slice of a row costs as much as a
+# hundred additions.
+@numba.njit(cache=True, nogil=True)
+def _take(
+    forecast: NDArray[Any],
+    observed: NDArray[Any],
+    scored: NDArray[np.bool_],
+    row: int,
+    first: int,
+    mean: float,
+    terms: NDArray[np.float64],
+    pairs: NDArray[np.float64],
+    here: int,
+    wide: int,
+) -> None:
+    """A row's terms from a column on, in place ``here``, and their sums with the row before.
+
+    Terms are both values about the mean, the squares of both together, and their products.
+    """
+    width = scored.shape[1]
+    if first >= 0 and first + wide <= width:
+        for k in range(wide):
+            known = scored[row, first + k]
+            f = np.float64(forecast[row, first + k]) - mean
+            o = np.float64(observed[row, first + k]) - mean
+            terms[here, 0, k] = f if known else 0.0
+            terms[here, 1, k] = o if known else 0.0
+    else:
+        for k in range(wide):
+            col = _mirrored(first + k, width)
+            known = scored[row, col]
+            terms[here, 0, k] = np.float64(forecast[row, col]) - mean if known else 0.0
+            terms[here, 1, k] = np.float64(observed[row, col]) - mean if known else 0.0
+    for k in range(wide):
+        f, o = terms[here, 0, k], terms[here, 1, k]
+        terms[here, 2, k] = f * f + o * o
+        terms[here, 3, k] = f * o
+    before = (here - 1) % terms.shape[0]
+    for term in range(TERMS):
+        for k in range(wide):
+            pairs[here, term, k] = terms[before, term, k] + terms[here, term, k]
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_up(
+    terms: NDArray[np.float64],
+    pairs: NDArray[np.float64],
+    term: int,
+    top: int,
+    count: int,
+    down: NDArray[np.float64],
+    beside: NDArray[np.float64],
+    along: NDArray[np.float64],
+) -> None:
+    """Sums of a term over the windows whose uppermost row is ``top``, from the first column on.
+
+    In one order wherever a window lies: its rows in pairs from above, then the last; then its
+    columns likewise from the left. Three pairs and one are the usual window, added at once.
+    """
+    window = terms.shape[0]
+    wide, last = count + window - 1, (top + window - 1) % window
+    one = (top + 1) % window
+    if window == WINDOW_PX:
+        two, three = (top + 3) % window, (top + 5) % window
+        for k in range(wide):
+            three_pairs = pairs[one, term, k] + pairs[two, term, k] + pairs[three, term, k]
+            down[k] = three_pairs + terms[last, term, k]
+        for k in range(wide - 1):
+            beside[k] = down[k] + down[k + 1]
+        for k in range(count):
+            along[term, k] = (beside[k] + beside[k + 2] + beside[k + 4]) + down[k + 6]
+        return
+    for k in range(wide):
+        down[k] = pairs[one, term, k]
+    for place in range(3, window, 2):
+        other = (top + place) % window
+        for k in range(wide):
+            down[k] += pairs[other, term, k]
+    for k in range(wide):
+        down[k] += terms[last, term, k]
+    for k in range(count):
+        along[term, k] = down[k] + down[k + 1]
+    for place in range(2, window - 1, 2):
+        for k in range(count):
+            along[term, k] += down[k + place] + down[k + place + 1]
+    for k in range(count):
+        along[term, k] += down[k + window - 1]
+
+
 # The only sum that may be made in the order that suits the processor, several at once.
 @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "nsz"})
 def _known_sum(
@@ -138,8 +227,6 @@ def _known_sum(
     return total
 
 
-# Indices rather than slices of rows below: to make and to count a slice costs as much as a hundred
-# additions. Three pairs and one row is the usual window; others add one pair after another.
 @numba.njit(cache=True, nogil=True)
 def _similarity(
     forecast: NDArray[Any],
@@ -155,79 +242,29 @@ def _similarity(
     window: int,
     made: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """(y,) sums of scored pixels of each row of a part; the map itself where ``made`` has room.
-
-    A window's terms are added in one order wherever it lies: its rows in pairs from above, then
-    the last; then its columns likewise from the left.
-    """
-    height, width = scored.shape
+    """(y,) sums of scored pixels of each row of a part; the map itself where ``made`` has room."""
+    height = scored.shape[0]
     half, area = window // 2, float(window * window)
     share, sample = 1 / area, 1 / (area - 1)
     sums = np.zeros(row1 - row0)
     most = min(STRIP_PX, col1 - col0)
-    # Rows of a window by their number modulo its side: both values about the mean, the squares of
-    # both together, and their products; and each row with the one before it.
+    # Rows of a window by their number modulo its side, and each with the one before it.
     terms = np.zeros((window, TERMS, most + window - 1))
     pairs = np.zeros((window, TERMS, most + window - 1))
     down, beside = np.zeros(most + window - 1), np.zeros(most + window - 1)
     along, line = np.zeros((TERMS, most)), np.zeros(most)
     for left in range(col0, col1, STRIP_PX):
         count = min(STRIP_PX, col1 - left)
-        wide, first = count + window - 1, left - half
         for row in range(row0 - half, row1 + half):
-            here, before = row % window, (row - 1) % window
-            source = _mirrored(row, height)
-            if first >= 0 and first + wide <= width:
-                for k in range(wide):
-                    known = scored[source, first + k]
-                    f = np.float64(forecast[source, first + k]) - mean
-                    o = np.float64(observed[source, first + k]) - mean
-                    terms[here, 0, k] = f if known else 0.0
-                    terms[here, 1, k] = o if known else 0.0
-            else:
-                for k in range(wide):
-                    col = _mirrored(first + k, width)
-                    known = scored[source, col]
-                    terms[here, 0, k] = np.float64(forecast[source, col]) - mean if known else 0.0
-                    terms[here, 1, k] = np.float64(observed[source, col]) - mean if known else 0.0
-            for k in range(wide):
-                f, o = terms[here, 0, k], terms[here, 1, k]
-                terms[here, 2, k] = f * f + o * o
-                terms[here, 3, k] = f * o
-            for term in range(TERMS):
-                for k in range(wide):
-                    pairs[here, term, k] = terms[before, term, k] + terms[here, term, k]
+            _take(
+                *(forecast, observed, scored, _mirrored(row, height), left - half, mean),
+                *(terms, pairs, row % window, count + window - 1),
+            )
             at = row - half
             if at < row0:
                 continue
-            top = at - half
-            one, two, three = (top + 1) % window, (top + 3) % window, (top + 5) % window
             for term in range(TERMS):
-                if window == WINDOW_PX:
-                    for k in range(wide):
-                        down[k] = (
-                            pairs[one, term, k] + pairs[two, term, k] + pairs[three, term, k]
-                        ) + terms[here, term, k]
-                    for k in range(wide - 1):
-                        beside[k] = down[k] + down[k + 1]
-                    for k in range(count):
-                        along[term, k] = (beside[k] + beside[k + 2] + beside[k + 4]) + down[k + 6]
-                else:
-                    for k in range(wide):
-                        down[k] = 0.0
-                    for place in range(1, window, 2):
-                        other = (top + place) % window
-                        for k in range(wide):
-                            down[k] += pairs[other, term, k]
-                    for k in range(wide):
-                        down[k] += terms[here, term, k]
-                    for k in range(count):
-                        along[term, k] = 0.0
-                    for place in range(0, window - 1, 2):
-                        for k in range(count):
-                            along[term, k] += down[k + place] + down[k + place + 1]
-                    for k in range(count):
-                        along[term, k] += down[k + window - 1]
+                _add_up(terms, pairs, term, at - half, count, down, beside, along)
             for k in range(count):
                 fm, om = along[0, k] * share, along[1, k] * share
                 # Both variances together: only their sum is asked for.
