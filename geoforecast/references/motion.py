@@ -15,7 +15,7 @@ from typing import Any
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, uniform_filter
 from skimage.registration import optical_flow_ilk
 
 from geoforecast.raster.cube import Cube
@@ -26,11 +26,18 @@ PIECE_PX = 1024  # side of what is read at once
 RADIUS_PX = 15  # Lucas-Kanade window; 7 is noisier and 25 no better on real rain
 PRESMOOTH_PX = 1.0
 SMOOTH_PX = 4.0  # of the averaged flow, which otherwise tears cells apart
+# Where nothing is seen, brightness and flow are those around: rest would look like an edge that
+# stands still, and calm whatever moves beside it.
+AROUND_PIXELS_PX = (2.0, 12.0, 40.0)
+AROUND_FLOWS_PX = (SMOOTH_PX, 12.0, 40.0)
+FAINT = 0.01
+DISTRUST = 4  # power of the share of the Lucas-Kanade window that was seen
 WEIGHTS = (0.5, 0.3, 0.2)  # of the flows of the last three pairs of steps, newest first
 MAX_PX = 24.0  # largest believed motion a step on the coarse raster
 
 
 Positions = tuple[NDArray[np.float64], NDArray[np.float64]]  # rows, columns
+Weighted = tuple[NDArray[np.float32], NDArray[np.float32]]  # values, and weights of 0 to 1
 
 
 @dataclass(frozen=True)
@@ -146,8 +153,8 @@ class MotionSource:
     centre: Sequence[float]
     scale: Sequence[float]
     zero_based: Sequence[bool]
-    _frames: dict[int, NDArray[np.float32]] = field(default_factory=dict)
-    _flows: dict[int, NDArray[np.float32]] = field(default_factory=dict)
+    _frames: dict[int, Weighted] = field(default_factory=dict)
+    _flows: dict[int, Weighted] = field(default_factory=dict)
     _of_thread: threading.local = field(default_factory=threading.local, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -167,16 +174,21 @@ class MotionSource:
         pairs = [step for step in range(init_step, init_step - len(WEIGHTS), -1) if step >= 1]
         height, width = (-(-side // self.factor) for side in self.cube.grid.shape)
         mean = np.zeros((2, height, width), dtype=np.float64)
+        known = np.zeros((height, width), dtype=np.float64)
         total = sum(WEIGHTS[: len(pairs)])
         for weight, step in zip(WEIGHTS, pairs, strict=False):
-            mean += weight / total * self._flow(step)
-        smooth = np.stack([gaussian_filter(part, SMOOTH_PX, mode="nearest") for part in mean])
-        flow = np.clip(smooth, -MAX_PX, MAX_PX) * self.factor
-        return Motion(flow, self.factor)
+            flow, trust = self._flow(step)
+            mean += weight / total * flow * trust
+            known += weight / total * trust
+        smooth = np.stack([from_around(part, known, AROUND_FLOWS_PX) for part in mean])
+        believed: NDArray[np.float64] = np.clip(smooth, -MAX_PX, MAX_PX) * self.factor
+        return Motion(believed, self.factor)
 
-    def _flow(self, step: int) -> NDArray[np.float32]:
+    def _flow(self, step: int) -> Weighted:
+        """(2, y, x) motion from the step before, and (y, x) how far it is to be trusted."""
         if step not in self._flows:
-            new, old = self._frame(step), self._frame(step - 1)
+            (new, new_known), (old, old_known) = self._frame(step), self._frame(step - 1)
+            known = np.minimum(new_known, old_known)
             if min(new.shape) < 8 or new.std() == 0 or old.std() == 0:
                 flow = np.zeros((2, *new.shape), dtype=np.float32)
             else:
@@ -184,48 +196,85 @@ class MotionSource:
                 radius = min(RADIUS_PX, (min(new.shape) - 1) // 2)
                 back = optical_flow_ilk(new, old, radius=radius, dtype=np.float32)
                 flow = np.nan_to_num(-back.astype(np.float32))
-            self._flows[step] = np.clip(flow, -2 * MAX_PX, 2 * MAX_PX)
+                if (known < 1).any():
+                    share = uniform_filter(known, 2 * radius + 1, mode="nearest")
+                    known = known * np.clip(share, 0, 1) ** DISTRUST
+            self._flows[step] = np.clip(flow, -2 * MAX_PX, 2 * MAX_PX), known
         return self._flows[step]
 
-    def _frame(self, step: int) -> NDArray[np.float32]:
-        """One step's brightness on the coarse raster; the last three are kept."""
+    def _frame(self, step: int) -> Weighted:
+        """One step's brightness on the coarse raster, and the share of each pixel that is valid.
+
+        The last three are kept.
+        """
         if step in self._frames:
             return self._frames[step]
         height, width = self.cube.grid.shape
         # Whole coarse pixels, and squares of about the same size however large the raster is.
         side = max(1, PIECE_PX // self.factor) * self.factor
         coarse = np.empty([-(-size // self.factor) for size in (height, width)], np.float32)
+        known = np.empty_like(coarse)
         for row in range(0, height, side):
             for col in range(0, width, side):
                 tile = Tile(row, min(row + side, height), col, min(col + side, width))
                 values, valid = self.cube.read(step, step + 1, tile)
-                made = self._coarse(values[0], valid[0])
+                made, share = self._coarse(values[0], valid[0])
                 down, right = row // self.factor, col // self.factor
-                coarse[down : down + made.shape[0], right : right + made.shape[1]] = made
-        smooth = gaussian_filter(coarse, PRESMOOTH_PX)
-        frame: NDArray[np.float32] = smooth.astype(np.float32)
-        self._frames[step] = frame
+                place = np.s_[down : down + made.shape[0], right : right + made.shape[1]]
+                coarse[place], known[place] = made, share
+        if (known < 1).any():
+            around = from_around(coarse * known, known, AROUND_PIXELS_PX)
+            coarse = (known * coarse + (1 - known) * around).astype(np.float32)
+        smooth: NDArray[np.float32] = gaussian_filter(coarse, PRESMOOTH_PX).astype(np.float32)
+        self._frames[step] = smooth, known
         for old in [key for key in self._frames if key < step - 2]:
             del self._frames[old]
-        return frame
+        return self._frames[step]
 
-    def _coarse(
-        self, values_BHW: NDArray[np.float32], valid_BHW: NDArray[np.bool_]
-    ) -> NDArray[np.float32]:
+    def _coarse(self, values_BHW: NDArray[np.float32], valid_BHW: NDArray[np.bool_]) -> Weighted:
+        """Mean brightness of the valid pixels of each coarse one, 0 of none, and their share."""
         factor = self.factor
-        total = None
+        valid = np.logical_and.reduce([valid_BHW[band] for band in self.bands])
+        total = np.zeros(valid.shape, np.float32)
         for index, band in enumerate(self.bands):
-            # Invalid pixels take the band's resting value: 0, or the mean.
-            rest = 0.0 if self.zero_based[index] else self.centre[index]
-            raw = np.where(valid_BHW[band], values_BHW[band], np.float32(rest))
+            raw = np.where(valid, values_BHW[band], np.float32(0))
             if self.zero_based[index]:
                 bright = np.log1p(np.maximum(raw, 0) / self.scale[index])
             else:
                 bright = (raw - self.centre[index]) / self.scale[index]
-            total = bright if total is None else total + bright
-        assert total is not None  # a cube has at least one band
-        height, width = total.shape
-        padded = np.pad(total, ((0, -height % factor), (0, -width % factor)), mode="edge")
-        blocks = padded.reshape(padded.shape[0] // factor, factor, -1, factor)
-        means: NDArray[np.float32] = blocks.mean(axis=(1, 3), dtype=np.float32)
-        return means
+            total += np.where(valid, bright, np.float32(0))
+        height, width = valid.shape
+        beyond = ((0, -height % factor), (0, -width % factor))
+        sums, shares = (
+            np.pad(layer, beyond, mode="edge")
+            .reshape((height + beyond[0][1]) // factor, factor, -1, factor)
+            .mean(axis=(1, 3), dtype=np.float32)
+            for layer in (total, valid)
+        )
+        return np.divide(sums, shares, out=sums, where=shares > 0), shares
+
+
+def from_around(
+    sums: NDArray[np.floating], weights: NDArray[np.floating], widths_px: Sequence[float]
+) -> NDArray[np.float64]:
+    """Weighted means of what lies around each pixel: near, and further off where nothing is near.
+
+    Args:
+        sums: (y, x) values times their weights.
+        weights: (y, x) 0 to 1.
+        widths_px: of the Gaussians, each counting FAINT as much as the one before it.
+    Returns:
+        (y, x), 0 where no weight is in reach.
+    Source:
+        Knutsson & Westin (1993), Normalized and differential convolution, CVPR.
+    """
+    if np.allclose(weights, 1):
+        near: NDArray[np.float64] = gaussian_filter(
+            sums, widths_px[0], mode="nearest", output=np.float64
+        )
+        return near
+    total, share = np.zeros(sums.shape), np.zeros(sums.shape)
+    for number, width in enumerate(widths_px):
+        total += FAINT**number * gaussian_filter(sums, width, mode="nearest", output=np.float64)
+        share += FAINT**number * gaussian_filter(weights, width, mode="nearest", output=np.float64)
+    return np.divide(total, share, out=np.zeros(sums.shape), where=share > 0)

@@ -11,7 +11,7 @@ from geoforecast.forecast.series import make_series
 from geoforecast.raster.cube import open_cube
 from geoforecast.references import motion as motion_module
 from geoforecast.references.advection import carried
-from geoforecast.references.motion import Motion, bilinear
+from geoforecast.references.motion import Motion, bilinear, from_around
 
 
 def moving_blobs(steps=4, side=96, down=1.5, right=-2.0):
@@ -31,6 +31,73 @@ def test_a_shift_is_found(make_project, monkeypatch, coarse_px):
     motion = make_series(cube, cube.bands).motions.at(3)
     middle = motion.flow[:, motion.flow.shape[1] // 2, motion.flow.shape[2] // 2]
     assert middle == pytest.approx([1.5, -2.0], abs=0.35)
+
+
+def source_of(make_project, frames):
+    times = np.datetime64("2020-01-01T00:00") + 5 * np.arange(len(frames))
+    cube = open_cube(make_project(frames, times=times).cube_path)
+    return make_series(cube, cube.bands).motions
+
+
+@pytest.mark.parametrize("hole", [20, 36])
+def test_what_is_never_seen_does_not_calm_what_is_beside_it(make_project, hole):
+    """A hole that stands still would look like an edge that does, and stop all flow near it."""
+    frames, first = moving_blobs(steps=9), (96 - hole) // 2
+    frames[:, :, first : first + hole, first : first + hole] = np.nan
+    flow = source_of(make_project, frames).at(3).flow
+    near = slice(first - 8, first + hole + 8)  # the hole and what lies beside it
+    for part, true in zip(flow, (1.5, -2.0), strict=True):
+        assert np.abs(part[near, near] - true).mean() < 0.18
+
+
+def test_a_scene_without_pixels_says_nothing_of_motion(make_project):
+    frames = moving_blobs(steps=9)
+    only, _ = source_of(make_project, frames)._flow(2)
+    frames[3] = np.nan  # a step of two of the three pairs
+    found = source_of(make_project, frames).at(4).flow
+    expected = np.stack([gaussian_filter(part, 4, mode="nearest") for part in only])
+    np.testing.assert_allclose(found, expected, atol=0.05)
+
+
+def test_nothing_seen_at_all_does_not_move(make_project):
+    frames = moving_blobs(steps=9)
+    frames[1:5] = np.nan
+    assert (source_of(make_project, frames).at(4).flow == 0).all()
+
+
+def test_means_of_what_lies_around():
+    rng = np.random.default_rng(9)
+    values, weights = rng.random((40, 50)), (rng.random((40, 50)) > 0.3).astype(float)
+    weights[:, :25] = 0
+    even = from_around(np.full(values.shape, 7.0) * weights, weights, (2.0, 12.0))
+    np.testing.assert_allclose(even[:, 20:], 7)  # however little is near
+    sums, shares = (
+        gaussian_filter(layer, 2, mode="nearest")[:, 30:] for layer in (values * weights, weights)
+    )
+    found = from_around(values * weights, weights, (2.0,))
+    np.testing.assert_allclose(found[:, 30:], sums / shares)
+    ones = np.ones_like(values)
+    whole = from_around(values, ones, (2.0, 12.0))
+    np.testing.assert_array_equal(whole, gaussian_filter(values, 2, mode="nearest"))
+    assert (from_around(0 * values, 0 * ones, (2.0, 12.0)) == 0).all()
+
+
+def test_a_coarse_pixel_is_the_mean_of_what_is_valid_in_it(make_project, monkeypatch):
+    monkeypatch.setattr(motion_module, "COARSE_PX", 24)
+    source = many_steps(make_project)
+    values = np.random.default_rng(2).random((1, 90, 90)).astype(np.float32)
+    valid = np.random.default_rng(3).random((1, 90, 90)) > 0.5
+    valid[0, 4:8, 8:12] = False
+    made, share = source._coarse(np.where(valid, values, -999), valid)
+    block, known = values[0, :4, 4:8], valid[0, :4, 4:8]
+    bright = (
+        np.log1p(block / source.scale[0])
+        if source.zero_based[0]
+        else ((block - source.centre[0]) / source.scale[0])
+    )
+    assert made[0, 1] == pytest.approx(bright[known].mean(), rel=1e-5)
+    assert share[0, 1] == known.mean()
+    assert (made[1, 2], share[1, 2]) == (0, 0)
 
 
 def test_constant_fields_do_not_move(make_project):
@@ -145,11 +212,12 @@ def many_steps(make_project):
 def test_frames_are_the_same_read_in_pieces(make_project, monkeypatch):
     monkeypatch.setattr(motion_module, "COARSE_PX", 24)  # a coarse pixel is 4 x 4
     source = many_steps(make_project)
-    whole = source._frame(2)
+    whole, known = source._frame(2)
     source._frames.clear()
     monkeypatch.setattr(motion_module, "PIECE_PX", 30)  # 28: pieces of whole coarse pixels
-    assert whole.shape == (23, 23)
-    np.testing.assert_allclose(source._frame(2), whole, rtol=1e-6)
+    assert whole.shape == known.shape == (23, 23)
+    np.testing.assert_allclose(source._frame(2)[0], whole, rtol=1e-6)
+    np.testing.assert_array_equal(source._frame(2)[1], known)
 
 
 def test_threads_at_different_steps_do_not_mix_up_their_motions(make_project):
