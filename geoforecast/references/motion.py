@@ -1,7 +1,8 @@
 """The motion of a field: dense flow between consecutive steps, estimated once a raster.
 
 The flow is scikit-image's iterative Lucas-Kanade on the whole raster, reduced to at most
-360 pixels a side, so that every tile is moved by the same field.
+360 pixels a side, so that every tile is moved by the same field. It counts where it was
+seen, and by how much of the change it explains; elsewhere flow is that of the surroundings.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ SMOOTH_PX = 4.0  # of the averaged flow, which otherwise tears cells apart
 AROUND_PIXELS_PX = (2.0, 12.0, 40.0)
 AROUND_FLOWS_PX = (SMOOTH_PX, 12.0, 40.0)
 FAINT = 0.01
+EXPLAINED_PX = 9.0  # about as wide as the Lucas-Kanade window
+NO_CHANGE = 1e-6  # of the largest squared change: what is less is rounded
 DISTRUST = 4  # power of the share of the Lucas-Kanade window that was seen
 WEIGHTS = (0.5, 0.3, 0.2)  # of the flows of the last three pairs of steps, newest first
 MAX_PX = 24.0  # largest believed motion a step on the coarse raster
@@ -196,9 +199,10 @@ class MotionSource:
                 radius = min(RADIUS_PX, (min(new.shape) - 1) // 2)
                 back = optical_flow_ilk(new, old, radius=radius, dtype=np.float32)
                 flow = np.nan_to_num(-back.astype(np.float32))
-                if (known < 1).any():
-                    share = uniform_filter(known, 2 * radius + 1, mode="nearest")
-                    known = known * np.clip(share, 0, 1) ** DISTRUST
+                share = uniform_filter(known, 2 * radius + 1, mode="nearest")
+                known = known * explained(flow, new, old, known)
+                known *= np.clip(share, 0, 1) ** DISTRUST
+                known[(flow == 0).all(axis=0)] = 0  # which is said of what is flat
             self._flows[step] = np.clip(flow, -2 * MAX_PX, 2 * MAX_PX), known
         return self._flows[step]
 
@@ -252,6 +256,34 @@ class MotionSource:
             for layer in (total, valid)
         )
         return np.divide(sums, shares, out=sums, where=shares > 0), shares
+
+
+def explained(
+    flow: NDArray[np.floating],
+    new: NDArray[np.floating],
+    old: NDArray[np.floating],
+    known: NDArray[np.floating],
+) -> NDArray[np.float32]:
+    """How much of what changed about each pixel the flow takes away, 0 to 1; 0 where nothing did.
+
+    Where fields are flat, or change faster than they move, a flow can be found all the same, and
+    carries them to where they never come.
+
+    Args:
+        flow: (2, y, x) pixels a step.
+        new, old: (y, x) fields a step apart.
+        known: (y, x) weights of 0 to 1.
+    """
+    rows, cols = np.indices(new.shape, dtype=np.float64)
+    moved = bilinear(old, rows - flow[0], cols - flow[1])
+    left, changed = (
+        gaussian_filter(np.square(field - new) * known, EXPLAINED_PX, mode="nearest")
+        for field in (moved, old.astype(np.float64))
+    )
+    changes = changed > NO_CHANGE * changed.max()
+    share = np.divide(left, changed, out=np.ones(new.shape), where=changes)
+    found: NDArray[np.float32] = np.clip(1 - share, 0, 1).astype(np.float32)
+    return found
 
 
 def from_around(

@@ -11,7 +11,7 @@ from geoforecast.forecast.series import make_series
 from geoforecast.raster.cube import open_cube
 from geoforecast.references import motion as motion_module
 from geoforecast.references.advection import carried
-from geoforecast.references.motion import Motion, bilinear, from_around
+from geoforecast.references.motion import Motion, bilinear, explained, from_around
 
 
 def moving_blobs(steps=4, side=96, down=1.5, right=-2.0):
@@ -98,6 +98,46 @@ def test_a_coarse_pixel_is_the_mean_of_what_is_valid_in_it(make_project, monkeyp
     assert made[0, 1] == pytest.approx(bright[known].mean(), rel=1e-5)
     assert share[0, 1] == known.mean()
     assert (made[1, 2], share[1, 2]) == (0, 0)
+
+
+def test_what_a_flow_explains():
+    old = gaussian_filter(np.random.default_rng(1).random((120, 120)), 2)
+    new, ones = np.roll(old, (2, -1), (0, 1)), np.ones_like(old)
+    flow = np.stack([np.full(old.shape, 2.0), np.full(old.shape, -1.0)])
+    middle = np.s_[45:-45, 45:-45]  # beyond it edges are felt
+    assert (explained(flow, new, old, ones)[middle] > 0.99).all()
+    assert (explained(-flow, new, old, ones)[middle] == 0).all()  # it makes things worse
+    half = explained(0.5 * flow, new, old, ones)[middle]
+    assert 0.4 < half.mean() < 0.9
+    assert (explained(flow, old, old, ones) == 0).all()  # nothing changed
+    seen = ones.copy()
+    seen[:, 60:] = 0
+    new[:, 60:] = 9  # whatever lies there
+    assert (explained(flow, new, old, seen)[45:-45, 45:58] > 0.95).all()
+
+
+def test_what_flickers_and_what_borders_on_a_hole_is_little_trusted(make_project):
+    frames = moving_blobs(steps=9, side=120)
+    frames[:, :, :60, 60:] = 50 * np.random.default_rng(6).random((9, 1, 60, 60))
+    frames[:, :, 80:, 80:] = np.nan
+    _, trust = source_of(make_project, frames)._flow(3)
+    assert trust[30:90, 15:40].mean() > 0.8
+    assert trust[10:50, 80:110].mean() < 0.4  # noise, of which Lucas-Kanade explains a little
+    assert (trust[85:, 85:] == 0).all()
+    assert trust[90:115, 77:80].max() < 0.25  # more than half of the window was seen
+
+
+def test_a_shower_moves_on_into_dry_land(make_project):
+    """Nothing moves where it is dry; but that is where a shower comes next."""
+    rows, cols = np.mgrid[:96, :96]
+    frames = [
+        np.exp(-((rows - 30 - 1.5 * k) ** 2 + (cols - 60 + 2 * k) ** 2) / 50) for k in range(9)
+    ]
+    frames = 10 * np.stack(frames)[:, None].astype(np.float32)
+    flow = source_of(make_project, frames).at(3).flow
+    ahead = np.s_[40:75, 10:50]
+    for part, true in zip(flow, (1.5, -2.0), strict=True):
+        assert np.abs(part[ahead] - true).max() < 0.4
 
 
 def test_constant_fields_do_not_move(make_project):
