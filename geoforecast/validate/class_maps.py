@@ -15,7 +15,7 @@ from geoforecast.raster.grid import Tile
 from geoforecast.validate.maps import Preview, file_slugs
 from geoforecast.validate.scoring.class_parts import NOT_SCORED, OUTCOMES, Outcome
 from geoforecast.validate.scoring.class_scores import judge
-from geoforecast.validate.scoring.shown import Steps
+from geoforecast.validate.scoring.shown import Steps, hindcast_again
 from geoforecast.validate.source import Source
 
 OUTCOME = "outcome"
@@ -94,12 +94,8 @@ def write_outcomes(
         tile_px: side of the tiles.
     """
     with OutcomeWriter(folder, engine, steps) as writer:
-        for tile in engine.cube.grid.tiles(tile_px):
-            for step in sorted(set(steps.values())):
-                for hindcast in engine.hindcasts(tile, range(step, step + 1)):
-                    judged = judge(engine, hindcast, methods)
-                    for band in range(len(engine.series.cube_bands)):
-                        at = (band, hindcast.lead - 1)
-                        if steps.get(at) == step:
-                            writer.put(at, judged.shown(band), tile)
+        for tile, hindcast, pairs in hindcast_again(engine, steps, tile_px):
+            judged = judge(engine, hindcast, methods)
+            for at in pairs:
+                writer.put(at, judged.shown(at[0]), tile)
     return writer.panels

@@ -19,7 +19,7 @@ from geoforecast.raster.grid import Tile
 from geoforecast.validate.metrics.hotspots import NOT_SCORED, SPOTS, hotspot_strips
 from geoforecast.validate.scoring.accumulate import TileScores, scored_pixels
 from geoforecast.validate.scoring.scores import map_reference
-from geoforecast.validate.scoring.shown import Moment, Steps, moment
+from geoforecast.validate.scoring.shown import Moment, Steps, hindcast_again, moment
 from geoforecast.validate.source import Source
 
 PREVIEW_PX = 1000  # longest side of a drawn map
@@ -270,13 +270,9 @@ def write_differences(
         tile_px: side of the tiles.
     """
     with DifferenceWriter(folder, engine, steps) as writer:
-        for tile in engine.cube.grid.tiles(tile_px):
-            for step in sorted(set(steps.values())):
-                for hindcast in engine.hindcasts(tile, range(step, step + 1)):
-                    for band in range(len(engine.band_names)):
-                        at = (band, hindcast.lead - 1)
-                        if steps.get(at) == step:
-                            writer.put(at, _moment(hindcast, methods, band), tile)
+        for tile, hindcast, pairs in hindcast_again(engine, steps, tile_px):
+            for at in pairs:
+                writer.put(at, _moment(hindcast, methods, at[0]), tile)
     return writer.shown
 
 

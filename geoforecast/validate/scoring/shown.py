@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geoforecast.forecast.outcome import Hindcast
+from geoforecast.raster.grid import Tile
 from geoforecast.validate.metrics.ssim import MIN_SHARE
 from geoforecast.validate.scoring.class_scores import ClassScores
 from geoforecast.validate.scoring.scores import Scores
@@ -82,6 +85,23 @@ def expected_steps(engine: Source) -> Steps:
         if index is not None:
             chosen |= {(band, lead): steps[index] for lead in range(engine.horizon)}
     return chosen
+
+
+def hindcast_again(
+    engine: Source, steps: Steps, tile_px: int
+) -> Iterator[tuple[Tile, Hindcast, list[tuple[int, int]]]]:
+    """Each hindcast of the steps that are shown, its tile, and which (band, lead) it is shown for.
+
+    Args:
+        engine: makes the hindcasts.
+        steps: cube step of each (band, lead).
+        tile_px: side of the tiles.
+    """
+    for tile in engine.cube.grid.tiles(tile_px):
+        for step in sorted(set(steps.values())):
+            for made in engine.hindcasts(tile, range(step, step + 1)):
+                leads = [at for at, shown in steps.items() if shown == step]
+                yield tile, made, [at for at in leads if at[1] == made.lead - 1]
 
 
 def _last_covered(counts: NDArray[Any], pixels: int) -> int | None:
