@@ -202,7 +202,7 @@ class MotionSource:
                 share = uniform_filter(known, 2 * radius + 1, mode="nearest")
                 known = known * explained(flow, new, old, known)
                 known *= np.clip(share, 0, 1) ** DISTRUST
-                known[(flow == 0).all(axis=0)] = 0  # which is said of what is flat
+            known[(flow == 0).all(axis=0)] = 0  # which is said of what is flat
             self._flows[step] = np.clip(flow, -2 * MAX_PX, 2 * MAX_PX), known
         return self._flows[step]
 
@@ -300,11 +300,6 @@ def from_around(
     Source:
         Knutsson & Westin (1993), Normalized and differential convolution, CVPR.
     """
-    if np.allclose(weights, 1):
-        near: NDArray[np.float64] = gaussian_filter(
-            sums, widths_px[0], mode="nearest", output=np.float64
-        )
-        return near
     total, share = np.zeros(sums.shape), np.zeros(sums.shape)
     for number, width in enumerate(widths_px):
         total += FAINT**number * gaussian_filter(sums, width, mode="nearest", output=np.float64)
