@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,15 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoforecast.forecast.outcome import FORECAST
-from geoforecast.raster.cog import CogWriter
 from geoforecast.raster.grid import Tile
-from geoforecast.validate.maps import Preview, file_slugs
-from geoforecast.validate.scoring.class_parts import NOT_SCORED, OUTCOMES, Outcome
+from geoforecast.validate.maps import OUTCOME, MapKey, MapWriter, Preview, file_slugs
+from geoforecast.validate.scoring.class_parts import Outcome
 from geoforecast.validate.scoring.class_scores import judge
 from geoforecast.validate.scoring.shown import Steps, hindcast_again
 from geoforecast.validate.source import Source
 
-OUTCOME = "outcome"
 PANELS = ("observed", FORECAST, OUTCOME)
 
 Panels = dict[tuple[int, int], dict[str, NDArray[np.float32]]]  # by (band, lead) and name
@@ -34,46 +31,34 @@ class OutcomeWriter:
     """
 
     def __init__(self, folder: Path, engine: Source, steps: Steps) -> None:
-        self.folder, self.engine, self.steps = folder, engine, steps
-        shape = engine.cube.grid.shape
-        self._previews = {(at, name): Preview(shape) for at in steps for name in PANELS}
-        self._stack = contextlib.ExitStack()
-        self._writers: dict[tuple[int, int], CogWriter] = {}
+        times, shape = engine.cube.times, engine.cube.grid.shape
+        tags = {at: {"VALID_TIME": f"{times[step]}Z"} for at, step in steps.items()}
+        self.steps = steps
+        self._writer = MapWriter(folder, engine, [OUTCOME], tags=tags, pairs=list(steps))
+        self._classes = {(at, name): Preview(shape) for at in steps for name in PANELS[:2]}
 
     def __enter__(self) -> OutcomeWriter:
-        with contextlib.ExitStack() as stack:
-            for at in self.steps:
-                self._writers[at] = stack.enter_context(self._open(at))
-            self._stack = stack.pop_all()
+        self._writer.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._stack.__exit__(*error)  # type: ignore[arg-type]
+        self._writer.__exit__(*error)
 
     def put(self, at: tuple[int, int], shown: Outcome, tile: Tile) -> None:
         """Write one tile of a (band, lead)."""
-        self._writers[at].write(shown.outcome[None], tile)
-        nothing = np.float32(np.nan)
-        outcome = np.where(shown.outcome == NOT_SCORED, nothing, shown.outcome.astype(np.float32))
-        for name, values in zip(PANELS, (shown.observed, shown.forecast, outcome), strict=True):
-            self._previews[at, name].put(values, tile)
+        self._writer.put(MapKey(*at, OUTCOME), shown.outcome, tile)
+        for name, values in zip(PANELS[:2], (shown.observed, shown.forecast), strict=True):
+            self._classes[at, name].put(values, tile)
 
     @property
     def panels(self) -> Panels:
         """Small copies of what was written, and of both maps of classes."""
-        return {at: {name: self._previews[at, name].values for name in PANELS} for at in self.steps}
-
-    def _open(self, at: tuple[int, int]) -> CogWriter:
-        (band, lead), name = at, self.engine.series.cube_bands[at[0]]
-        return CogWriter(
-            outcome_path(self.folder, self.engine.series.cube_bands, band, lead),
-            self.engine.cube.grid,
-            [f"{name} {OUTCOME}"],
-            nodata=NOT_SCORED,
-            dtype="uint8",
-            tags={"LEAD": str(lead + 1), "VALID_TIME": f"{self.engine.cube.times[self.steps[at]]}Z"}
-            | {f"CODE_{code}": words for code, words in enumerate(OUTCOMES)},
-        )
+        found: Panels = {at: {} for at in self.steps}
+        for (at, name), preview in self._classes.items():
+            found[at][name] = preview.values
+        for key, preview in self._writer.previews.items():
+            found[key.band, key.lead][OUTCOME] = preview.values
+        return found
 
 
 def outcome_path(folder: Path, bands: Sequence[str], band: int, lead: int) -> Path:

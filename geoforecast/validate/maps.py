@@ -18,8 +18,9 @@ from geoforecast.raster.cog import CogWriter
 from geoforecast.raster.grid import Tile
 from geoforecast.validate.metrics.hotspots import NOT_SCORED, SPOTS, hotspot_strips
 from geoforecast.validate.scoring.accumulate import TileScores, scored_pixels
+from geoforecast.validate.scoring.class_parts import OUTCOMES
 from geoforecast.validate.scoring.scores import map_reference
-from geoforecast.validate.scoring.shown import Moment, Steps, hindcast_again, moment
+from geoforecast.validate.scoring.shown import Moment, Steps, hindcast_again, mapped_bands, moment
 from geoforecast.validate.source import Source
 
 PREVIEW_PX = 1000  # longest side of a drawn map
@@ -27,10 +28,11 @@ SMALL_PX = 480  # of the further ones
 BIAS, SKILL, DIFFERENCE = "bias", "rmse_skill", "difference"
 ABS_ERROR, LOCAL_SSIM = "abs_error", "local_ssim"
 WIDTH, MISSES = "interval_width", "misses"
-MORAN, HOTSPOTS = "moran", "hotspots"
+MORAN, HOTSPOTS, OUTCOME = "moran", "hotspots", "outcome"
 ALWAYS = (BIAS, SKILL, ABS_ERROR, LOCAL_SSIM)  # of the pass
 BOUNDED = (WIDTH, MISSES)  # of the pass, with intervals
-LARGE = (BIAS, SKILL, DIFFERENCE)
+LARGE = (BIAS, SKILL, DIFFERENCE, OUTCOME)
+CODED = {HOTSPOTS: SPOTS, OUTCOME: OUTCOMES}  # what the codes of a map mean
 WITHOUT_UNIT = (SKILL, LOCAL_SSIM, MISSES, MORAN)
 
 
@@ -83,8 +85,8 @@ class MapWriter:
         pairs: Sequence[tuple[int, int]] | None = None,
     ) -> None:
         self.folder, self.engine, self.tags = folder, engine, tags
-        bands, leads = range(len(engine.band_names)), range(engine.horizon)
-        wanted = pairs or [(band, lead) for band in bands for lead in leads]
+        self._bands = mapped_bands(engine)
+        wanted = np.ndindex(len(self._bands), engine.horizon) if pairs is None else pairs
         keys = [MapKey(band, lead, q) for band, lead in wanted for q in quantities]
         shape = engine.cube.grid.shape
         self.previews = {
@@ -104,10 +106,10 @@ class MapWriter:
         self._stack.__exit__(*error)  # type: ignore[arg-type]
 
     def put(self, key: MapKey, values: NDArray[Any], tile: Tile) -> None:
-        """Write one tile of one map, (y, x); codes where it is one of HOTSPOTS."""
+        """Write one tile of one map, (y, x); codes where it is one of CODED."""
         self._writers[key].write(values[None], tile)
         pixels = values.astype(np.float32)
-        if key.quantity == HOTSPOTS:
+        if key.quantity in CODED:
             pixels[values == NOT_SCORED] = np.nan
         self.previews[key].put(pixels, tile)
 
@@ -120,28 +122,15 @@ class MapWriter:
                     self.put(key, values, tile)
 
     def _open(self, key: MapKey) -> CogWriter:
-        slug = file_slugs(self.engine.band_names)[key.band]
+        slug, name = file_slugs(self._bands)[key.band], self._bands[key.band]
+        path = self.folder / f"{slug}_lead{key.lead + 1}_{key.quantity}.tif"
+        grid, titles = self.engine.cube.grid, [f"{name} {key.quantity}"]
+        tags = {"LEAD": str(key.lead + 1), **self.tags.get((key.band, key.lead), {})}
+        if key.quantity in CODED:
+            tags |= {f"CODE_{code}": words for code, words in enumerate(CODED[key.quantity])}
+            return CogWriter(path, grid, titles, nodata=NOT_SCORED, dtype="uint8", tags=tags)
         unit = "1" if key.quantity in WITHOUT_UNIT else self.engine.units[key.band]
-        if key.quantity == HOTSPOTS:
-            return self._open_codes(key, slug)
-        return CogWriter(
-            self.folder / f"{slug}_lead{key.lead + 1}_{key.quantity}.tif",
-            self.engine.cube.grid,
-            [f"{self.engine.band_names[key.band]} {key.quantity}"],
-            units=[unit],
-            tags={"LEAD": str(key.lead + 1), **self.tags.get((key.band, key.lead), {})},
-        )
-
-    def _open_codes(self, key: MapKey, slug: str) -> CogWriter:
-        return CogWriter(
-            self.folder / f"{slug}_lead{key.lead + 1}_{key.quantity}.tif",
-            self.engine.cube.grid,
-            [f"{self.engine.band_names[key.band]} {key.quantity}"],
-            nodata=NOT_SCORED,
-            dtype="uint8",
-            tags={"LEAD": str(key.lead + 1)}
-            | {f"CODE_{code}": words for code, words in enumerate(SPOTS)},
-        )
+        return CogWriter(path, grid, titles, units=[unit], tags=tags)
 
 
 def pixel_maps(scores: TileScores, lead: int, band: int) -> dict[str, NDArray[np.floating]]:

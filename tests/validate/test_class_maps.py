@@ -12,7 +12,8 @@ import rasterio
 from geoforecast.raster.grid import Tile
 from geoforecast.settings import ValidateSettings
 from geoforecast.validate.class_maps import OutcomeWriter, write_outcomes
-from geoforecast.validate.scoring.class_parts import NOT_SCORED, OUTCOMES
+from geoforecast.validate.metrics.hotspots import NOT_SCORED
+from geoforecast.validate.scoring.class_parts import OUTCOMES
 from geoforecast.validate.scoring.class_scores import score_classes
 from geoforecast.validate.scoring.shown import expected_steps, shown_steps
 from geoforecast.validate.writing import write_validation

@@ -10,8 +10,9 @@ from typing import Any
 from geoforecast.figures.words import time_label
 from geoforecast.forecast.kinds import BINARY, CATEGORICAL
 from geoforecast.forecast.outcome import FORECAST
-from geoforecast.validate.class_maps import OUTCOME, Panels, outcome_path
+from geoforecast.validate.class_maps import Panels, outcome_path
 from geoforecast.validate.folds import Folded
+from geoforecast.validate.maps import OUTCOME
 from geoforecast.validate.metrics.classes import reliability_parts
 from geoforecast.validate.metrics.one_class import ONE_CLASS
 from geoforecast.validate.metrics.pooled import metrics

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from geoforecast.forecast.outcome import FORECAST
 from geoforecast.raster.grid import Tile
 from geoforecast.validate.metrics.classes import PooledClasses
+from geoforecast.validate.metrics.hotspots import NOT_SCORED
 from geoforecast.validate.scoring.partings import Labels, Parting, Partings, season_parts
 
 # What became of a pixel since it was last seen; the same codes are in the outcome maps.
 STAYED, HIT, WRONG, MISSED, FALSE = range(5)
-NOT_SCORED = 255
 OUTCOMES = ("right, unchanged", "change hit", "change to a wrong class", "missed", "false alarm")
 
 
@@ -34,6 +34,12 @@ class Outcome:
     outcome: NDArray[np.uint8]
     observed: NDArray[np.float32]
     forecast: NDArray[np.float32]
+
+    @property
+    def layers(self) -> tuple[NDArray[np.float32], ...]:
+        """Observed, forecast and outcome, NaN where there is none."""
+        known = np.where(self.outcome == NOT_SCORED, np.float32(np.nan), self.outcome)
+        return self.observed, self.forecast, known.astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoforecast.forecast.kinds import BINARY, CATEGORICAL, decided, plain_rule
-from geoforecast.forecast.outcome import FORECAST, OURS, Hindcast
+from geoforecast.forecast.outcome import OURS, Hindcast
 from geoforecast.raster.grid import Tile
 from geoforecast.validate.folds import Folded
 from geoforecast.validate.metrics.classes import CHANCES, PooledClasses, count_chances
@@ -278,12 +278,12 @@ def _score_tile(
         for way, own, sums in zip(ways, labels, scores.parts, strict=True):
             step = hindcast.step - steps.start
             sums.see(hindcast.lead - 1, judged, methods, way.of_step(own, step))
-        if part:
-            _keep(part, hindcast, judged, steps.start)
-        for band in range(len(scores.bands)):
-            at = (band, hindcast.lead - 1)
+        for at in ((band, hindcast.lead - 1) for band in range(len(scores.bands))):
+            outcome = judged.shown(at[0])
+            if part:
+                part.keep(hindcast.step - steps.start, at[1], at[0], outcome.layers)
             if shown.get(at) == hindcast.step:
-                kept[at] = judged.shown(band)
+                kept[at] = outcome
         count(done)
     return scores, part, kept
 
@@ -292,21 +292,6 @@ def class_plan(engine: Source) -> FramePlan:
     """What is kept of the maps of each test step."""
     shape, steps = engine.cube.grid.shape, len(engine.split.test_steps)
     return FramePlan(shape, steps, engine.horizon, len(engine.series.cube_bands), layers=3)
-
-
-def _keep(part: Frames, hindcast: Hindcast, judged: Judged, first: int) -> None:
-    """Keep what came, what was forecast and what became of it, where pixels are scored."""
-    for band, scored in enumerate(judged.scored):
-        known = scored & (judged.last[band] >= 0)
-        layers = [
-            np.where(shown, values[band], np.float32(np.nan))
-            for shown, values in (
-                (scored, judged.observed),
-                (scored, judged.chosen[FORECAST]),
-                (known, judged.outcome(FORECAST)),
-            )
-        ]
-        part.keep(hindcast.step - first, hindcast.lead - 1, band, layers)
 
 
 def _add(scores: ClassScores, hindcast: Hindcast, judged: Judged) -> None:

@@ -78,13 +78,17 @@ def expected_steps(engine: Source) -> Steps:
     cube, steps = engine.cube, engine.split.test_steps
     counts = cube.step_statistics()[steps.start : steps.stop, :, 0]
     pixels = cube.grid.shape[0] * cube.grid.shape[1]
-    bands = engine.series.cube_bands if engine.has_probabilities else engine.band_names
     chosen: Steps = {}
-    for band, name in enumerate(bands):
+    for band, name in enumerate(mapped_bands(engine)):
         index = _last_covered(counts[:, cube.bands.index(name)], pixels)
         if index is not None:
             chosen |= {(band, lead): steps[index] for lead in range(engine.horizon)}
     return chosen
+
+
+def mapped_bands(engine: Source) -> tuple[str, ...]:
+    """Names of the bands that maps are of: of classes, the one that they are of."""
+    return engine.series.cube_bands if engine.has_probabilities else engine.band_names
 
 
 def hindcast_again(
