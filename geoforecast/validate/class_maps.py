@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from geoforecast.forecast.outcome import FORECAST
 from geoforecast.raster.grid import Tile
-from geoforecast.validate.maps import OUTCOME, MapKey, MapWriter, Preview, file_slugs
+from geoforecast.validate.maps import OUTCOME, MapKey, MapWriter, Preview
 from geoforecast.validate.scoring.class_parts import Outcome
 from geoforecast.validate.scoring.class_scores import judge
 from geoforecast.validate.scoring.shown import Steps, hindcast_again
@@ -59,11 +59,6 @@ class OutcomeWriter:
         for key, preview in self._writer.previews.items():
             found[key.band, key.lead][OUTCOME] = preview.values
         return found
-
-
-def outcome_path(folder: Path, bands: Sequence[str], band: int, lead: int) -> Path:
-    """Where the map of a band and lead (from 0) lies."""
-    return folder / f"{file_slugs(bands)[band]}_lead{lead + 1}_{OUTCOME}.tif"
 
 
 def write_outcomes(

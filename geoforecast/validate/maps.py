@@ -122,9 +122,8 @@ class MapWriter:
                     self.put(key, values, tile)
 
     def _open(self, key: MapKey) -> CogWriter:
-        slug, name = file_slugs(self._bands)[key.band], self._bands[key.band]
-        path = self.folder / f"{slug}_lead{key.lead + 1}_{key.quantity}.tif"
-        grid, titles = self.engine.cube.grid, [f"{name} {key.quantity}"]
+        path = map_path(self.folder, self._bands, key)
+        grid, titles = self.engine.cube.grid, [f"{self._bands[key.band]} {key.quantity}"]
         tags = {"LEAD": str(key.lead + 1), **self.tags.get((key.band, key.lead), {})}
         if key.quantity in CODED:
             tags |= {f"CODE_{code}": words for code, words in enumerate(CODED[key.quantity])}
@@ -281,10 +280,9 @@ def write_hotspots(folder: Path, engine: Source) -> dict[MapKey, NDArray[np.floa
     Returns:
         Small copies of local Moran's I and of the hot and cold spots.
     """
-    slugs = file_slugs(engine.band_names)
     found: dict[MapKey, NDArray[np.float32]] = {}
-    for band, lead in np.ndindex(len(slugs), engine.horizon):
-        path = folder / f"{slugs[band]}_lead{lead + 1}_{BIAS}.tif"
+    for band, lead in np.ndindex(len(engine.band_names), engine.horizon):
+        path = map_path(folder, engine.band_names, MapKey(band, lead, BIAS))
         pairs = [(band, lead)]
         with MapWriter(folder, engine, [MORAN, HOTSPOTS], tags={}, pairs=pairs) as writer:
             for tile, local, codes in hotspot_strips(path):
@@ -304,6 +302,11 @@ def map_tags(engine: Source, methods: Sequence[str]) -> dict[tuple[int, int], di
     }
     pairs = np.ndindex(len(engine.band_names), engine.horizon)
     return dict.fromkeys(pairs, tags)
+
+
+def map_path(folder: Path, bands: Sequence[str], key: MapKey) -> Path:
+    """Where a map lies."""
+    return folder / f"{file_slugs(bands)[key.band]}_lead{key.lead + 1}_{key.quantity}.tif"
 
 
 def file_slugs(bands: Sequence[str]) -> list[str]:

@@ -17,15 +17,17 @@ from geoforecast.project import replacing, write_json
 from geoforecast.raster.grid import Tile
 from geoforecast.settings import ValidateSettings
 from geoforecast.system import granted_cpus, keep_heap_small
-from geoforecast.validate.class_maps import OutcomeWriter, outcome_path, write_outcomes
+from geoforecast.validate.class_maps import OutcomeWriter, write_outcomes
 from geoforecast.validate.maps import (
     ALWAYS,
     BOUNDED,
+    OUTCOME,
     DifferenceWriter,
     MapKey,
     MapWriter,
     Shown,
     file_slugs,
+    map_path,
     map_tags,
     write_differences,
     write_hotspots,
@@ -184,7 +186,7 @@ def _write_classes(
         shown, panels = shown_steps(scores), writer.panels
         if shown != expected:  # some method has no value where something was observed
             for at in expected:
-                outcome_path(maps, scores.bands, *at).unlink(missing_ok=True)
+                map_path(maps, scores.bands, MapKey(*at, OUTCOME)).unlink(missing_ok=True)
             panels = write_outcomes(maps, engine, methods, shown, room.side)
         rows = metric_rows(scores)
         summary = summarise(scores, rows)

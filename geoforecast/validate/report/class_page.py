@@ -10,9 +10,9 @@ from typing import Any
 from geoforecast.figures.words import time_label
 from geoforecast.forecast.kinds import BINARY, CATEGORICAL
 from geoforecast.forecast.outcome import FORECAST
-from geoforecast.validate.class_maps import Panels, outcome_path
+from geoforecast.validate.class_maps import Panels
 from geoforecast.validate.folds import Folded
-from geoforecast.validate.maps import OUTCOME
+from geoforecast.validate.maps import OUTCOME, MapKey, map_path
 from geoforecast.validate.metrics.classes import reliability_parts
 from geoforecast.validate.metrics.one_class import ONE_CLASS
 from geoforecast.validate.metrics.pooled import metrics
@@ -78,7 +78,7 @@ def draw_outcomes(
     pictures = []
     for (band, lead), step in shown_steps(scores).items():
         layers = panels[band, lead]
-        path = outcome_path(folder, scores.bands, band, lead)
+        path = map_path(folder, scores.bands, MapKey(band, lead, OUTCOME))
         write_style(path, Scale(OUTCOME_COLOURS, words=OUTCOMES))
         title = f"{scores.bands[band]}, {time_label(engine.cube.times[step])}, {lead + 1} ahead"
         drawn = class_panels(layers["observed"], layers[FORECAST], layers[OUTCOME], scores.classes)
